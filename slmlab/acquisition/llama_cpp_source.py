@@ -1,0 +1,87 @@
+"""llama.cpp's own source, at the very commit that the runtime was built from.
+
+llama-cpp-python's source package carries all of llama.cpp: its converter from Hugging Face and
+the tools we compare ourselves with. Taken from there they match the runtime by construction, any
+Python package index has them, and nothing needs to be copied into this repository.
+"""
+
+import subprocess
+import sys
+import tarfile
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from slmlab.acquisition.arrival import make_room
+from slmlab.errors import FetchError, NotPossibleHere, VerificationError
+from slmlab.files import cache_path, locked, sha256
+
+PACKAGE = "llama-cpp-python"
+SHA256 = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
+"""The source package's SHA-256, for each version of llama-cpp-python this course is locked to."""
+
+_BYTES = 300_000_000  # the package, pip's own copy of it, and what is unpacked
+_NOT_NEEDED = {"models", "docs", "media"}  # two thirds of the bytes; no tool is built from them
+
+
+def source_tree() -> Path:
+    """Return the folder that holds llama.cpp's source, fetched once (77 MB) and then kept.
+
+    Raises `NotPossibleHere` for a version of llama-cpp-python whose source is not pinned here,
+    `FetchError` without a package index, and `VerificationError` for a wrong package.
+    """
+    installed = _installed_version()
+    home = cache_path(f"llama.cpp-{installed}")
+    with locked(home):
+        if not home.is_dir():
+            with TemporaryDirectory(dir=home.parent, prefix=f".{home.name}-") as aside:
+                package = _download(installed, Path(aside))
+                _unpack(package, Path(aside) / "tree")
+                (Path(aside) / "tree").replace(home)
+    return home
+
+
+def _installed_version() -> str:
+    try:
+        installed = version(PACKAGE)
+    except PackageNotFoundError:
+        installed = "none"
+    if installed not in SHA256:
+        raise NotPossibleHere(
+            f"The source of llama.cpp is known for {PACKAGE} {', '.join(SHA256)}, and {installed} "
+            f"is installed; install what requirements.lock says."
+        )
+    return installed
+
+
+def _download(version: str, folder: Path) -> Path:
+    make_room(_BYTES, folder)
+    print(f"Fetching llama.cpp's source with {PACKAGE} {version} (77 MB, once).", file=sys.stderr)
+    # --no-binary, for pip would rather give a wheel, which has no source in it.
+    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE]
+    pip = subprocess.run(
+        [*command, "--dest", folder, f"{PACKAGE}=={version}"], capture_output=True, text=True
+    )
+    packages = list(folder.glob("*.tar.gz"))
+    if pip.returncode or not packages:
+        reason = (pip.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        raise FetchError(
+            f"pip could not download the source of {PACKAGE} {version} "
+            f"({reason.removeprefix('ERROR: ')}); connect to a network, or name another package "
+            f"index in PIP_INDEX_URL."
+        )
+    if sha256(packages[0]) != SHA256[version]:
+        raise VerificationError(
+            f"The source of {PACKAGE} {version} is not the package that is pinned here; "
+            f"use another package index."
+        )
+    return packages[0]
+
+
+def _unpack(package: Path, folder: Path) -> None:
+    """Unpack `vendor/llama.cpp` of the source package as `folder`."""
+    with tarfile.open(package) as archive:
+        for member in archive:
+            _, _, inside = member.name.partition("/vendor/llama.cpp/")
+            if inside and inside.split("/")[0] not in _NOT_NEEDED:
+                archive.extract(member.replace(name=inside), folder, filter="data")

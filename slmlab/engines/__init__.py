@@ -1,0 +1,1 @@
+"""Run a model: one module an engine, all with the same few verbs."""

@@ -1,0 +1,123 @@
+"""What a question is, and what can be said of an answer."""
+
+import math
+import reprlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from slmlab.lessons import progress
+
+Outcome = Literal["not attempted", "correct", "incorrect", "error"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the checker says of one answer."""
+
+    question: str
+    outcome: Outcome
+    message: str
+
+    def __repr__(self) -> str:
+        return f"{self.question}: {self.outcome}. {self.message}"
+
+
+@dataclass(frozen=True)
+class WrongAnswer:
+    """An answer that people really give, and the words its message must contain."""
+
+    code: str
+    message: str
+
+
+class Incorrect(Exception):
+    """Raised by `Question.judge` with the message that diagnoses the answer."""
+
+
+class Question:
+    """A question, its hints, its solution and the wrong answers people give.
+
+    A subclass gives the texts below and `judge`. Code in `solution_code` and
+    `WrongAnswer.code` assigns `answer`; `setup` defines what the check needs besides, where
+    an answer depends on the machine (`check_call` then passes it on).
+    """
+
+    name: ClassVar[str]
+    prompt: ClassVar[str]
+    hints: ClassVar[tuple[str, ...]]
+    solution_code: ClassVar[str]
+    wrong_answers: ClassVar[tuple[WrongAnswer, ...]]
+    praise: ClassVar[str] = "That is right."
+    setup: ClassVar[str] = ""
+    check_call: ClassVar[str] = "check(answer)"
+
+    def __init__(self) -> None:
+        self._hints_shown = 0
+
+    @property
+    def lab(self) -> str:
+        """The unit this question belongs to: the name of its module."""
+        return type(self).__module__.rpartition(".")[2]
+
+    @property
+    def title(self) -> str:
+        """A name for the question that is unique in the course, such as `tiers.q1`."""
+        return f"{self.lab}.{self.name}"
+
+    def judge(self, answer: Any, *measured: Any) -> None:
+        """Raise `Incorrect` with a message that diagnoses, or return if the answer is right."""
+        raise NotImplementedError
+
+    def check(self, answer: Any = ..., *measured: Any) -> Verdict:
+        """Judge an answer, remember the outcome and return the verdict."""
+        verdict = self._verdict(answer, measured)
+        progress.remember(verdict)
+        return verdict
+
+    def hint(self) -> str:
+        """Return the next hint, each stronger than the one before; the last one stays."""
+        self._hints_shown = min(self._hints_shown + 1, len(self.hints))
+        return Text(
+            f"Hint {self._hints_shown} of {len(self.hints)}: {self.hints[self._hints_shown - 1]}"
+        )
+
+    def solution(self) -> str:
+        """Return the solution as code."""
+        return Text(self.solution_code)
+
+    def _verdict(self, answer: Any, measured: Iterable[Any]) -> Verdict:
+        if answer is ...:
+            message = f"Replace the ... in the cell above. For help, run {self.name}.hint()."
+            return Verdict(self.title, "not attempted", message)
+        try:
+            self.judge(answer, *measured)
+        except Incorrect as wrong:
+            return Verdict(self.title, "incorrect", str(wrong))
+        except Exception as problem:
+            message = (
+                f"The answer could not be checked ({type(problem).__name__}: {problem}). "
+                f"Look at what kind of value the question asks for."
+            )
+            return Verdict(self.title, "error", message)
+        return Verdict(self.title, "correct", self.praise)
+
+
+class Text(str):
+    """A string that a notebook shows without quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+def number(answer: Any, unit: str) -> float:
+    """Return `answer` as a finite float, or raise `Incorrect` naming the unit that is asked for."""
+    try:
+        value = math.nan if isinstance(answer, bool | str | bytes) else float(answer)
+    except (TypeError, ValueError, OverflowError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise Incorrect(f"The answer is a number, in {unit}, and not {reprlib.repr(answer)}.")
+    return value

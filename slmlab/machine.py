@@ -1,0 +1,160 @@
+"""What this computer is: cores, memory, bandwidth, and a name for it beside each number.
+
+A container's limits count, not the host's: llama.cpp sizes its threads from the host and
+would start eight threads for a quota of one.
+"""
+
+import functools
+import hashlib
+import math
+import os
+import platform
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+CGROUP = Path("/sys/fs/cgroup")
+_FEATURES = (
+    "avx2",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_int8",
+    "asimd",
+    "asimddp",
+    "i8mm",
+)
+
+
+@dataclass(frozen=True)
+class Machine:
+    """A computer as the programs on it may use it.
+
+    `cores` are the ones this process may use, `memory_bytes` the most it may hold.
+    """
+
+    cpu: str
+    architecture: str
+    system: str
+    cores: int
+    memory_bytes: int
+    python: str
+    features: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """A short name that is equal only for machines whose speeds may be compared."""
+        parts = (self.cpu, self.architecture, self.system, str(self.cores), *self.features)
+        return hashlib.sha256("|".join(parts).encode()).hexdigest()[:8]
+
+    def __str__(self) -> str:
+        return (
+            f"{self.cpu}, {self.cores} {'core' if self.cores == 1 else 'cores'}, "
+            f"{self.memory_bytes / 2**30:.1f} GiB, {self.system} ({self.fingerprint})"
+        )
+
+
+@functools.cache
+def this_machine() -> Machine:
+    """Describe the machine that runs this process."""
+    cpu, flags = _cpu()
+    return Machine(
+        cpu=cpu,
+        architecture=platform.machine(),
+        system=platform.system(),
+        cores=usable_threads(),
+        memory_bytes=_memory_limit_bytes(),
+        python=platform.python_version(),
+        features=tuple(feature for feature in _FEATURES if feature in flags),
+    )
+
+
+def usable_threads(cgroup: Path = CGROUP) -> int:
+    """Return how many threads can really run at once: affinity, then the cgroup's CPU quota."""
+    if hasattr(os, "sched_getaffinity"):
+        cores = len(os.sched_getaffinity(0))
+    else:
+        cores = os.cpu_count() or 1
+    return math.ceil(min(cores, _cpu_quota(cgroup)))
+
+
+def available_memory_bytes(cgroup: Path = CGROUP) -> int:
+    """Return the bytes that can still be taken without swapping or being killed."""
+    import psutil
+
+    free = psutil.virtual_memory().available
+    limit, used = _cgroup_memory(cgroup)
+    return int(min(free, max(0, limit - used)))
+
+
+@functools.cache
+def read_bandwidth(threads: int | None = None) -> float:
+    """Measure how fast this machine reads memory, in bytes per second.
+
+    The best of ten passes over 256 MiB, which no cache of a small machine holds, shared by
+    `threads` threads (all usable ones by default). Measured once a process.
+    """
+    import numpy as np
+
+    threads = threads or usable_threads()
+    array = np.ones(2**25, dtype=np.int64)
+    parts = np.array_split(array, threads)
+    with ThreadPoolExecutor(threads) as pool:
+        return array.nbytes / min(
+            _seconds(lambda: list(pool.map(np.max, parts))) for _ in range(10)
+        )
+
+
+def _seconds(work) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+def _cpu() -> tuple[str, set[str]]:
+    """Return the processor's name and its feature flags, where the system tells them."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine(), set()
+    fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+    flags = fields.get("flags") or fields.get("Features") or ""
+    return fields.get("model name") or platform.machine(), set(flags.split())
+
+
+def _cpu_quota(cgroup: Path) -> float:
+    """Return the cores' worth of time that the cgroup allows; infinity if it sets none.
+
+    cgroup v2 keeps "QUOTA PERIOD" or "max PERIOD" in `cpu.max`, v1 two files under `cpu/`.
+    """
+    quota, period = [*_words(cgroup / "cpu.max"), "max", "1"][:2]
+    if quota == "max":
+        quota = (_words(cgroup / "cpu" / "cpu.cfs_quota_us") or ["-1"])[0]
+        period = (_words(cgroup / "cpu" / "cpu.cfs_period_us") or ["1"])[0]
+    return int(quota) / int(period) if int(quota) > 0 else math.inf
+
+
+def _cgroup_memory(cgroup: Path) -> tuple[float, float]:
+    """Return the cgroup's memory limit and use in bytes; no limit is infinity."""
+    for limit, used in (
+        ("memory.max", "memory.current"),
+        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    ):
+        words = _words(cgroup / limit)
+        if words and words[0] != "max":
+            return float(words[0]), float((_words(cgroup / used) or ["0"])[0])
+    return math.inf, 0.0
+
+
+def _memory_limit_bytes(cgroup: Path = CGROUP) -> int:
+    import psutil
+
+    return int(min(psutil.virtual_memory().total, _cgroup_memory(cgroup)[0]))
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text("ascii").split()
+    except OSError:
+        return []

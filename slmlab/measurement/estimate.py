@@ -1,0 +1,97 @@
+"""What running a model will take, from its card alone, before anything is downloaded.
+
+The file is arithmetic (`quantization.file_bytes`). Memory and speed are small models of what
+llama.cpp does on a CPU; their constants below were recorded, not derived.
+"""
+
+from dataclasses import dataclass
+from math import prod
+
+from slmlab.gguf import tensor_bytes
+from slmlab.machine import Machine, read_bandwidth, this_machine
+from slmlab.quantization import file_bytes, tensor_types
+from slmlab.tiers import Architecture, ModelCard, kv_cache_bytes, tensors
+
+# Recorded on 2026-11-22 with llama-cpp-python 0.3.36 and CPython 3.11 on an AMD EPYC with
+# AVX-512, two threads, from SmolLM2-135M in thirteen quantisations.
+PROCESS_BYTES = 47_000_000
+VOCABULARY_ENTRY_BYTES = 500
+BATCH_TOKENS = 512
+LAYER_SECONDS = 0.0
+WEIGHT_SECONDS: dict[str, float] = {}
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What to expect of one model in one quantisation; every number is computed.
+
+    `peak_memory_bytes` is for a process of its own with the whole context;
+    `decode_tokens_per_second` is at the start of the context.
+    """
+
+    file_bytes: int
+    peak_memory_bytes: int
+    decode_tokens_per_second: float
+
+
+def estimate(card: ModelCard, quant: str, context: int = 2048) -> Estimate:
+    """Estimate file, memory and decode speed of a model on this machine.
+
+    Raises `UsageError` for an unknown quantisation.
+    """
+    types = tensor_types(tensors(card.architecture), quant)
+    file = file_bytes(card, quant)
+    return Estimate(
+        file_bytes=file,
+        peak_memory_bytes=_peak_memory(card.architecture, types, file, context),
+        decode_tokens_per_second=1 / _seconds_per_token(card.architecture, types),
+    )
+
+
+def _peak_memory(
+    architecture: Architecture, types: dict[str, str], file: int, context: int
+) -> int:
+    """File, KV cache, tokenizer, one batch's activations, and the weights llama.cpp repacks."""
+    batch = min(context, BATCH_TOKENS)
+    activations = batch * 4 * (2 * architecture.feed_forward + 4 * architecture.hidden)
+    repacked = _repacked_types(this_machine())
+    copies = sum(
+        tensor_bytes(types[name], shape)
+        for name, shape in tensors(architecture)
+        if types[name] in repacked and name != "token_embd.weight"
+    )
+    return (
+        PROCESS_BYTES
+        + VOCABULARY_ENTRY_BYTES * architecture.vocabulary
+        + file
+        + copies
+        + kv_cache_bytes(architecture, context)
+        + activations
+    )
+
+
+def _repacked_types(machine: Machine) -> set[str]:
+    """Return the tensor types that llama.cpp keeps a second time, rearranged for this processor.
+
+    ggml/src/ggml-cpu/repack.cpp, `ggml_repack_get_optimal_repack_type`.
+    """
+    if "avx2" in machine.features:
+        return {"Q4_0", "Q4_K", "IQ4_NL", *(["Q2_K"] if "avx512f" in machine.features else [])}
+    if "asimddp" in machine.features:
+        return {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL"}
+    return set()
+
+
+def _seconds_per_token(architecture: Architecture, types: dict[str, str]) -> float:
+    """Reading every weight once, unpacking it, and a fixed cost a layer.
+
+    The embedding is read whole only where it is also the output layer.
+    """
+    read = [
+        (types[name], shape)
+        for name, shape in tensors(architecture)
+        if name != "token_embd.weight" or architecture.tied_embeddings
+    ]
+    reading = sum(tensor_bytes(type, shape) for type, shape in read) / read_bandwidth()
+    unpacking = sum(prod(shape) * WEIGHT_SECONDS.get(type, 0.0) for type, shape in read)
+    return reading + unpacking / this_machine().cores + architecture.layers * LAYER_SECONDS

@@ -1,0 +1,13 @@
+"""The texts that quality is measured on; their sources and licences stand in `data/texts/`."""
+
+from slmlab.errors import UsageError
+from slmlab.files import data_path
+
+
+def text(name: str) -> str:
+    """Return an evaluation text: `prose` (English, technical) or `code` (Python)."""
+    path = data_path("texts", f"{name}.txt")
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in data_path("texts").glob("*.txt")))
+        raise UsageError(f"There is no text {name!r}; choose one of: {known}.")
+    return path.read_text("utf-8")

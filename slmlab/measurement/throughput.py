@@ -1,0 +1,95 @@
+"""How fast a model reads and writes, in llama-bench's protocol.
+
+llama.cpp, tools/llama-bench/llama-bench.cpp: one run to warm up, then `repetitions` timed ones;
+memory is cleared before each; the prompt is random tokens; writing takes one token at a time and
+starts from an empty memory; the context is just large enough.
+"""
+
+import random
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from slmlab.engines import llama_cpp
+from slmlab.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Speed:
+    """Rates in tokens per second, each the mean of the repetitions with its standard deviation.
+
+    `seconds_to_first_token` is the mean time to read the prompt and pick the first new token.
+    """
+
+    prompt_tokens_per_second: float
+    prompt_spread: float
+    decode_tokens_per_second: float
+    decode_spread: float
+    seconds_to_first_token: float
+    prompt_tokens: int
+    decode_tokens: int
+    repetitions: int
+    threads: int
+
+
+def speed(
+    path: Path,
+    prompt_tokens: int = 512,
+    decode_tokens: int = 128,
+    repetitions: int = 5,
+    threads: int | None = None,
+) -> Speed:
+    """Measure prompt and decode speed of a model file."""
+    if min(prompt_tokens, decode_tokens, repetitions) < 1:
+        raise UsageError("Speed needs at least one prompt token, one new token, one repetition.")
+    with llama_cpp.load(path, max(prompt_tokens, decode_tokens), threads) as engine:
+        tokens = _random_tokens(engine.vocabulary, max(prompt_tokens, decode_tokens))
+        prompts = _repeat(repetitions, engine, lambda: _read(engine, tokens[:prompt_tokens]))
+        decodes = _repeat(repetitions, engine, lambda: _write(engine, tokens[:decode_tokens]))
+        threads = engine.threads
+    prompt_rates = [prompt_tokens / seconds for seconds in prompts]
+    decode_rates = [decode_tokens / seconds for seconds in decodes]
+    return Speed(
+        prompt_tokens_per_second=statistics.mean(prompt_rates),
+        prompt_spread=_spread(prompt_rates),
+        decode_tokens_per_second=statistics.mean(decode_rates),
+        decode_spread=_spread(decode_rates),
+        seconds_to_first_token=statistics.mean(prompts),
+        prompt_tokens=prompt_tokens,
+        decode_tokens=decode_tokens,
+        repetitions=repetitions,
+        threads=threads,
+    )
+
+
+def _random_tokens(vocabulary: int, count: int) -> list[int]:
+    return random.Random(0).choices(range(vocabulary), k=count)
+
+
+def _read(engine: llama_cpp.LlamaCpp, tokens: list[int]) -> None:
+    size = llama_cpp.BATCH_TOKENS
+    for start in range(0, len(tokens), size):
+        logits = engine.evaluate(tokens[start : start + size], start)
+    logits[-1].argmax()
+
+
+def _write(engine: llama_cpp.LlamaCpp, tokens: list[int]) -> None:
+    for position, token in enumerate(tokens):
+        engine.evaluate([token], position)
+
+
+def _repeat(repetitions: int, engine: llama_cpp.LlamaCpp, work: Callable[[], None]) -> list[float]:
+    """Return the seconds of each repetition, after one that is not counted."""
+    seconds = []
+    for _ in range(repetitions + 1):
+        engine.clear()
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return seconds[1:]
+
+
+def _spread(values: list[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0

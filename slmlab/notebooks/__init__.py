@@ -1,0 +1,1 @@
+"""Run the labs, prove their questions, and write the report."""

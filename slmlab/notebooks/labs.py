@@ -1,0 +1,97 @@
+"""Where the labs are, and what each says about itself."""
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from slmlab.errors import UsageError
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+LABS = Path(__file__).parents[2] / "labs"
+PROFILES = ("quick", "standard", "full")
+
+
+@dataclass(frozen=True)
+class Lab:
+    """One lab: a notebook and what its metadata promises.
+
+    `minutes` is machine time by profile; `time_limit_seconds` is for the whole quick run;
+    `memory_bytes` is the peak the lab needs.
+    """
+
+    path: Path
+    title: str
+    minutes: dict[str, float]
+    time_limit_seconds: float
+    memory_bytes: int
+    needs_model: bool
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending, such as `03_quantization`."""
+        return self.path.stem
+
+    @property
+    def unit(self) -> str:
+        """The package's room and module of questions with this lab's name: `quantization`."""
+        return self.name.partition("_")[2]
+
+    def time_limit(self, profile: str) -> float | None:
+        """Return the seconds the lab may take; a full run takes as long as it needs."""
+        if profile == "full":
+            return None
+        return self.time_limit_seconds * self.minutes[profile] / self.minutes["quick"]
+
+    def notebook(self) -> "NotebookNode":
+        """Read the notebook."""
+        import nbformat
+
+        return nbformat.read(self.path, as_version=4)
+
+
+def all_labs(directory: Path = LABS) -> list[Lab]:
+    """Return every lab in teaching order."""
+    return [_read(path) for path in sorted(directory.glob("[0-9][0-9]_*.ipynb"))]
+
+
+def find_labs(names: Sequence[str] = (), directory: Path = LABS) -> list[Lab]:
+    """Return the labs with these names, in teaching order; all of them if none is named.
+
+    `03`, `quantization`, `03_quantization` and the path of the file all name the same lab.
+    """
+    known = all_labs(directory)
+    if not known:
+        raise UsageError(f"There are no labs in {directory}; run this in a clone of the course.")
+    wanted = {_find(name, known).name for name in names} or {lab.name for lab in known}
+    return [lab for lab in known if lab.name in wanted]
+
+
+def _find(name: str, known: Sequence[Lab]) -> Lab:
+    key = Path(name).name.removesuffix(".ipynb")
+    for lab in known:
+        if key in (lab.name, lab.unit, lab.name.partition("_")[0]):
+            return lab
+    names = [lab.name for lab in known]
+    near = difflib.get_close_matches(key, [*names, *(lab.unit for lab in known)], n=2)
+    raise UsageError(f"There is no lab {name!r}; did you mean {' or '.join(near or names)}?")
+
+
+def _read(path: Path) -> Lab:
+    import nbformat
+
+    try:
+        about = nbformat.read(path, as_version=4).metadata["slmlab"]
+        return Lab(
+            path=path,
+            title=about["title"],
+            minutes=dict(about["minutes"]),
+            time_limit_seconds=about["time_limit_seconds"],
+            memory_bytes=about["memory_bytes"],
+            needs_model=about["needs_model"],
+        )
+    except KeyError as missing:
+        raise UsageError(f"{path.name} has no {missing} in its slmlab metadata; add it.") from None

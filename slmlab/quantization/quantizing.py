@@ -1,0 +1,130 @@
+"""One model file into smaller ones, with llama.cpp."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from slmlab import gguf
+from slmlab.errors import InvalidModelFile, QuantizationError
+from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.machine import usable_threads
+from slmlab.quantization.convert import as_gguf
+from slmlab.quantization.llama_quantize import MADE_FROM
+from slmlab.quantization.rules import QUANTIZATIONS, known, tensor_types, wanted_types
+
+_TYPE_AT_END = re.compile(rf"[.-](BF16|{'|'.join(QUANTIZATIONS)})$", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Quantized:
+    """A quantised file and what became of its tensors.
+
+    `seconds` is 0.0 where the file was there already (`reused`). `fell_back` counts the tensors
+    that got another type than the recipe means for them, such as `{"Q4_K -> Q5_0": 150}`.
+    """
+
+    type: str
+    path: Path
+    bytes: int
+    seconds: float
+    reused: bool
+    bits_per_weight: float
+    fell_back: dict[str, int]
+
+
+def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> list[Quantized]:
+    """Quantise a GGUF file, or a Hugging Face directory, to each of `types`.
+
+    Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
+    same source is used again: each names the SHA-256 of its source in its metadata. Raises
+    `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, and
+    `QuantizationError` where llama.cpp or the disk refuses.
+    """
+    types = [known(type) for type in types]
+    source = as_gguf(Path(source))
+    header = gguf.read_header(source)
+    digest = sha256(source)
+    folder = Path(out) if out else cache_path("quantized", digest[:16])
+    stem = _TYPE_AT_END.sub("", source.stem)
+    made = []
+    for type in types:
+        path = folder / f"{stem}-{type}.gguf"
+        _check_place(path, source)
+        made_from = f"{digest} {type} {version('llama-cpp-python')}"
+        with locked(path):
+            reused = _says_made_from(path) == made_from
+            seconds = 0.0 if reused else _make(source, header, type, path, made_from)
+            made.append(_described(type, path, seconds, reused))
+    return made
+
+
+def _check_place(path: Path, source: Path) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as problem:
+        raise QuantizationError(
+            f"The folder {path.parent} cannot be made ({problem.strerror}); give another folder."
+        ) from None
+    if path.exists() and path.samefile(source):
+        raise QuantizationError(
+            f"{path.name} would overwrite the file it is made from; give another folder."
+        )
+
+
+def _says_made_from(path: Path) -> object:
+    try:
+        return gguf.read_header(path).metadata.get(MADE_FROM)
+    except InvalidModelFile:
+        return None
+
+
+def _make(source: Path, header: gguf.Header, type: str, path: Path, made_from: str) -> float:
+    """Write the file, whole or not at all, and return the seconds it took."""
+    types = tensor_types(((tensor.name, tensor.shape) for tensor in header.tensors), type)
+    needed = header.data_offset + sum(
+        gguf.tensor_bytes(types[tensor.name], tensor.shape) for tensor in header.tensors
+    )
+    free = shutil.disk_usage(path.parent).free
+    if needed > free:
+        raise QuantizationError(
+            f"{path.name} needs {needed / 1e6:.0f} MB and {path.parent} has {free / 1e6:.0f} MB "
+            f"free; make room or give another folder."
+        )
+    with whole(path) as aside:
+        seconds = _run(source, aside, type, made_from)
+        gguf.read_header(aside)
+    return seconds
+
+
+def _run(source: Path, target: Path, type: str, made_from: str) -> float:
+    command = [sys.executable, "-m", "slmlab.quantization.llama_quantize"]
+    arguments = [str(source), str(target), type, str(usable_threads()), made_from]
+    child = subprocess.run(command + arguments, capture_output=True, text=True, errors="replace")
+    if child.returncode:
+        lines = child.stderr.strip().splitlines() or ["it was stopped"]
+        reason = lines[-1].rpartition("failed to quantize: ")[2].rstrip(".")
+        raise QuantizationError(
+            f"llama.cpp could not quantise {source.name} to {type}: {reason}; "
+            f"look at the file with: slmlab inspect"
+        )
+    return float(child.stdout)
+
+
+def _described(type: str, path: Path, seconds: float, reused: bool) -> Quantized:
+    found = gguf.inspect(path)
+    tensors = gguf.read_header(path).tensors
+    wanted = wanted_types(((tensor.name, tensor.shape) for tensor in tensors), type)
+    fell_back = Counter(
+        f"{wanted[tensor.name]} -> {tensor.type}"
+        for tensor in tensors
+        if wanted.get(tensor.name, tensor.type) != tensor.type
+    )
+    return Quantized(
+        type, path, found.file_bytes, seconds, reused, found.bits_per_weight, dict(fell_back)
+    )

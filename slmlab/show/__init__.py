@@ -1,0 +1,201 @@
+"""What a learner sees: pictures with a text alternative, and tables with where numbers are from.
+
+A picture is made with `axes`, drawn on, and shown with `figure`. The pictures of one lab are in the
+module with the lab's name; they take plain data and return a matplotlib figure.
+"""
+
+import base64
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+from slmlab.measurement.record import Measurement
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MEASUREMENTS_MIME = "application/vnd.slmlab.measurements+json"
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart (jfly.uni-koeln.de/color).
+COLOURS = {
+    "blue": "#0072B2",
+    "orange": "#E69F00",
+    "green": "#009E73",
+    "vermilion": "#D55E00",
+    "purple": "#CC79A7",
+    "sky": "#56B4E9",
+    "yellow": "#F0E442",
+    "black": "#000000",
+}
+
+_STYLE = {
+    "axes.edgecolor": "#666666",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 12,
+    "axes.titleweight": "bold",
+    "figure.dpi": 100,
+    "figure.facecolor": "white",
+    "font.family": "DejaVu Sans",
+    "font.size": 10,
+    "grid.color": "#dddddd",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "savefig.facecolor": "white",
+}
+
+
+def axes(
+    title: str, x: str = "", y: str = "", *, width: float = 7, height: float = 4
+) -> tuple["Figure", "Axes"]:
+    """Return an empty picture in the course's style, `width` by `height` inches.
+
+    `x` and `y` label the axes and name their units. The figure is unknown to pyplot, so a notebook
+    never shows it by itself a second time.
+    """
+    import matplotlib
+    from cycler import cycler
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams.update(_STYLE)
+    matplotlib.rcParams["axes.prop_cycle"] = cycler(color=list(COLOURS.values()))
+    picture = Figure(figsize=(width, height), layout="constrained")
+    ax = picture.subplots()
+    ax.set(title=title, xlabel=x, ylabel=y)
+    return picture, ax
+
+
+def figure(fig: "Figure", alt: str) -> None:
+    """Display a matplotlib figure as PNG; `alt` says in words what the picture shows.
+
+    JupyterLab ignores the metadata of a PNG output, so the same image is also given as HTML with
+    its `alt`, which JupyterLab and nbconvert prefer.
+    """
+    from IPython.display import display
+    from matplotlib import pyplot as plt
+
+    if not alt.strip():
+        raise ValueError("A picture needs a text alternative that says what it shows.")
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    plt.close(fig)
+    png = base64.b64encode(buffer.getvalue()).decode("ascii")
+    display(
+        {
+            "image/png": png,
+            "text/html": f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">',
+            "text/plain": f"[picture: {alt}]",
+        },
+        metadata={"image/png": {"alt": alt}},
+        raw=True,
+    )
+
+
+def guess(ax: "Axes", guess: Any, unit: str, axis: str = "x") -> None:
+    """Draw the learner's guess as a dashed line across `axis`; an untouched guess draws nothing."""
+    if guess is ...:
+        return
+    line = ax.axvline if axis == "x" else ax.axhline
+    line(
+        guess,
+        linestyle="--",
+        color=COLOURS["vermilion"],
+        label=f"your guess: {guess:,} {unit}",
+    )
+    ax.legend()
+
+
+def measurements(rows: Sequence[Measurement]) -> None:
+    """Display numbers as a table that says of each how it was got, and below it where and when.
+
+    The output also carries the numbers as data (`MEASUREMENTS_MIME`), for the report to collect.
+    """
+    import pandas as pd
+    from IPython.display import display
+
+    table = pd.DataFrame(
+        {
+            "subject": [row.subject for row in rows],
+            "quantity": [row.quantity for row in rows],
+            "value": [quantity(row.value, row.unit, row.spread) for row in rows],
+            "how": [provenance(row) for row in rows],
+        }
+    )
+    remarks = origins(rows)
+    lines = "".join(f"<br><small>{escape(remark)}</small>" for remark in remarks)
+    display(
+        {
+            MEASUREMENTS_MIME: [asdict(row) for row in rows],
+            "text/html": table.to_html(index=False, border=0, justify="left")
+            + lines.removeprefix("<br>"),
+            "text/plain": "\n".join([table.to_string(index=False), *remarks]),
+        },
+        raw=True,
+    )
+
+
+def provenance(row: Measurement) -> str:
+    """Return how a number was got, so that one got elsewhere can never look measured here."""
+    origin = {
+        "published": f": {row.source}",
+        "recorded": f" {row.date}, not here and now",
+    }
+    conditions = "".join(f", {name} {value}" for name, value in row.conditions.items())
+    return row.how + origin.get(row.how, "") + conditions
+
+
+def origins(rows: Sequence[Measurement]) -> list[str]:
+    """Return one line for each machine, set of versions and date the numbers come from."""
+    lines = []
+    for row in rows:
+        if row.how in ("measured", "recorded"):
+            versions = ", ".join(f"{name} {version}" for name, version in row.versions.items())
+            parts = [row.machine, versions, row.date]
+            lines.append(f"{row.how.capitalize()} on {'; '.join(filter(None, parts))}.")
+    return list(dict.fromkeys(lines))
+
+
+def quantity(value: float, unit: str = "", spread: float | None = None) -> str:
+    """Return a number with its unit and spread, with the digits that mean something.
+
+    Bytes become kB, MB or GB (powers of 1,000). A spread keeps two significant digits and the value
+    as many decimals; without one, the value keeps four significant digits.
+    """
+    if unit == "bytes" and abs(value) >= 1000:
+        scale, unit = next(
+            pair for pair in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")) if abs(value) >= pair[0]
+        )
+        value, spread = value / scale, spread and spread / scale
+    decimals = _decimals(spread, 2) if spread else _decimals(value, 4)
+    text = f"{value:,.{decimals}f}"
+    if float(value).is_integer() and not spread:
+        text = f"{value:,.0f}"
+    if spread:
+        text += f" ± {spread:,.{decimals}f}"
+    return f"{text} {unit}".rstrip()
+
+
+def _decimals(value: float, significant: int) -> int:
+    """Return how many decimals show `significant` digits of a value."""
+    if not value or value != value or abs(value) == float("inf"):
+        return 0
+    exponent = int(f"{abs(value):e}".partition("e")[2])
+    return max(0, significant - 1 - exponent)
+
+
+@contextmanager
+def expected_error(error: type[BaseException]) -> Iterator[None]:
+    """Run a block that must fail with `error`, and show its sentence instead of a traceback."""
+    try:
+        yield
+    except error as caught:
+        print(f"{type(caught).__name__}: {caught}")
+    else:
+        raise AssertionError(f"This cell was expected to raise {error.__name__}, and did not.")

@@ -1,0 +1,42 @@
+"""A lab is found by any name a person would use."""
+
+import pytest
+
+from slmlab.errors import UsageError
+from slmlab.notebooks.labs import all_labs, find_labs
+
+
+@pytest.mark.parametrize(
+    "name", ["03", "quantization", "03_quantization", "labs/03_quantization.ipynb"]
+)
+def test_every_name_of_a_lab_finds_it(name):
+    assert [lab.name for lab in find_labs([name])] == ["03_quantization"]
+
+
+def test_no_name_means_every_lab_in_teaching_order():
+    names = [lab.name for lab in find_labs()]
+    assert names == sorted(names)
+    assert names[:4] == ["00_start_here", "01_tiers", "02_acquisition", "03_quantization"]
+
+
+def test_labs_come_in_teaching_order_however_they_are_named():
+    assert [lab.name for lab in find_labs(["quantization", "01", "tiers"])] == [
+        "01_tiers",
+        "03_quantization",
+    ]
+
+
+def test_an_unknown_lab_is_answered_with_the_nearest():
+    with pytest.raises(UsageError, match="did you mean 03_quantization"):
+        find_labs(["03_quantisation"])
+
+
+def test_an_empty_folder_says_so(tmp_path):
+    with pytest.raises(UsageError, match="no labs in"):
+        find_labs([], tmp_path)
+
+
+def test_every_lab_says_what_it_needs():
+    for lab in all_labs():
+        assert lab.title and lab.memory_bytes > 0 and lab.time_limit_seconds > 0, lab.name
+        assert lab.minutes["quick"] <= lab.minutes["standard"], lab.name

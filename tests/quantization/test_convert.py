@@ -1,0 +1,143 @@
+"""GGUF to Hugging Face and back, and the three families that the course names."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from slmlab.engines import llama_cpp
+from slmlab.errors import InvalidModelFile, QuantizationError
+from slmlab.gguf import Array, inspect, read_header
+from slmlab.measurement import text
+from slmlab.quantization import convert_from_huggingface, quantize, to_huggingface
+from slmlab.quantization.convert import as_gguf
+
+TINY = {
+    "vocab_size": 49152,
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 16,
+    "max_position_embeddings": 256,
+    "pad_token_id": 2,
+}
+
+
+@pytest.fixture(scope="module")
+def directory(smollm2, tmp_path_factory) -> Path:
+    """SmolLM2 as a Hugging Face directory."""
+    return to_huggingface(smollm2, tmp_path_factory.mktemp("huggingface") / "smollm2")
+
+
+@pytest.fixture(scope="module")
+def back(directory) -> Path:
+    """That directory as a GGUF file again."""
+    return convert_from_huggingface(directory, directory.parent / "back.gguf")
+
+
+@pytest.mark.slow
+def test_round_trip_keeps_every_tensor(f16, back):
+    before, after = ({t.name: t for t in read_header(path).tensors} for path in (f16, back))
+    data_before, data_after = (np.memmap(path, mode="r") for path in (f16, back))
+    assert before.keys() == after.keys()
+    for name, old in before.items():
+        new = after[name]
+        assert (old.type, old.shape) == (new.type, new.shape), name
+        old_bytes = data_before[old.offset : old.offset + old.bytes]
+        assert np.array_equal(old_bytes, data_after[new.offset : new.offset + new.bytes]), name
+
+
+@pytest.mark.slow
+def test_round_trip_keeps_the_tokenizer(f16, back):
+    before, after = read_header(f16).metadata, read_header(back).metadata
+    for key in before:
+        if key.startswith("tokenizer.") and key != "tokenizer.ggml.add_space_prefix":
+            old, new = before[key], after[key]
+            assert (list(old) == list(new)) if isinstance(old, Array) else (old == new), key
+
+
+@pytest.mark.slow
+def test_round_trip_keeps_every_token_id(f16, back):
+    with llama_cpp.load(f16) as old, llama_cpp.load(back) as new:
+        for name in ("prose", "code"):
+            tokens = old.tokenize(text(name))
+            assert len(tokens) > 10_000
+            assert tokens == new.tokenize(text(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", ["qwen3", "phi3", "gemma3"])
+def test_named_families_convert_quantise_and_run(family, directory, tmp_path):
+    source = tiny_model(family, directory, tmp_path / family)
+    for made in quantize(source, ["Q8_0", "Q4_0"], tmp_path / "out"):
+        found = inspect(made.path)
+        assert (found.architecture, found.layers, found.vocabulary) == (family, 2, 49152)
+        assert made.type in found.tensor_types
+        with llama_cpp.load(made.path, context=64) as engine:
+            assert engine.generate("Once upon a time", max_tokens=4).prompt_tokens == 4
+
+
+def tiny_model(family: str, tokenizer: Path, folder: Path) -> Path:
+    """Save a small model of random weights, with SmolLM2's tokenizer."""
+    import transformers
+
+    config, model = {
+        "qwen3": (transformers.Qwen3Config, transformers.Qwen3ForCausalLM),
+        "phi3": (transformers.Phi3Config, transformers.Phi3ForCausalLM),
+        "gemma3": (transformers.Gemma3TextConfig, transformers.Gemma3ForCausalLM),
+    }[family]
+    model(config(**TINY)).save_pretrained(folder)
+    for file in tokenizer.glob("*token*"):
+        shutil.copy(file, folder)
+    if family == "phi3":  # as Phi-4-mini is published; else the converter wants sentencepiece
+        path = folder / "tokenizer_config.json"
+        path.write_text(
+            json.dumps(json.loads(path.read_text()) | {"tokenizer_class": "GPT2Tokenizer"})
+        )
+    return folder
+
+
+@pytest.mark.slow
+def test_same_directory_is_converted_once(directory, tmp_path):
+    source = tiny_model("qwen3", directory, tmp_path / "tiny")
+    first = as_gguf(source)
+    written = first.stat().st_mtime_ns
+    assert as_gguf(source) == first
+    assert first.stat().st_mtime_ns == written
+    (source / "generation_config.json").write_text("{}")
+    assert as_gguf(source) != first
+
+
+@pytest.mark.slow
+def test_what_the_converter_refuses_is_said_in_one_sentence(tmp_path):
+    (tmp_path / "config.json").write_text('{"architectures": ["NoSuchModel"]}')
+    with pytest.raises(QuantizationError, match="Model NoSuchModel is not supported") as caught:
+        convert_from_huggingface(tmp_path, tmp_path / "out.gguf")
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.glob("*.gguf"))
+
+
+def test_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(QuantizationError, match=r"no config\.json"):
+        convert_from_huggingface(tmp_path, tmp_path / "out.gguf")
+    with pytest.raises(QuantizationError, match=r"no config\.json"):
+        quantize(tmp_path, ["Q4_0"])
+
+
+def test_folder_in_use_and_damaged_file_are_refused(tmp_path):
+    damaged = tmp_path / "model.gguf"
+    damaged.write_bytes(b"GGUF")
+    with pytest.raises(InvalidModelFile):
+        to_huggingface(damaged, tmp_path / "new")
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_folder_with_something_in_it_is_never_written_to(smollm2, tmp_path):
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(QuantizationError, match="not empty"):
+        to_huggingface(smollm2, tmp_path)

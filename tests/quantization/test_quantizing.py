@@ -1,0 +1,116 @@
+"""Quantised files: right, whole, used again only where that is honest, and every refusal."""
+
+import shutil
+from collections import namedtuple
+
+import pytest
+
+from slmlab.errors import InvalidModelFile, QuantizationError, UsageError
+from slmlab.gguf import inspect, read_header
+from slmlab.quantization import quantize, quantizing
+
+
+@pytest.mark.slow
+def test_quantised_file_says_what_became_of_its_tensors(f16, tmp_path):
+    (made,) = quantize(f16, ["Q4_K_M"], tmp_path)
+    assert made.path == tmp_path / "SmolLM2-135M-Instruct-Q4_K_M.gguf"
+    assert made.bytes == made.path.stat().st_size
+    assert made.seconds > 0
+    assert made.fell_back == {"Q4_K -> Q5_0": 166, "Q6_K -> Q8_0": 14}
+    found = inspect(made.path)
+    assert found.tensor_types == {
+        "Q5_0": 166,
+        "F32": 61,
+        "Q4_K": 16,
+        "Q8_0": 15,
+        "Q6_K": 14,
+    }
+    assert made.bits_per_weight == found.bits_per_weight
+
+
+@pytest.mark.slow
+def test_label_and_bits_disagree_where_types_fall_back(every_type):
+    bits = {made.type: made.bits_per_weight for made in every_type}
+    assert bits["Q4_K_M"] > bits["Q4_0"]
+    fell_back = {made.type: sum(made.fell_back.values()) for made in every_type}
+    assert fell_back["F16"] == fell_back["Q8_0"] == 0
+    assert fell_back["Q4_0"] == 1  # the embedding
+
+
+@pytest.mark.slow
+def test_same_source_is_quantised_once(smollm2, tmp_path):
+    (first,) = quantize(smollm2, ["q4_0"], tmp_path)
+    (again,) = quantize(smollm2, ["Q4_0"], tmp_path)
+    assert (first.reused, again.reused, again.seconds) == (False, True, 0.0)
+    assert (again.path, again.bytes, again.fell_back) == (first.path, first.bytes, first.fell_back)
+
+
+@pytest.mark.slow
+def test_file_of_another_source_or_a_damaged_one_is_made_anew(smollm2, f16, tmp_path):
+    quantize(smollm2, ["Q4_0"], tmp_path)
+    (other,) = quantize(f16, ["Q4_0"], tmp_path)
+    assert not other.reused
+    other.path.write_bytes(other.path.read_bytes()[:-1])
+    (repaired,) = quantize(f16, ["Q4_0"], tmp_path)
+    assert not repaired.reused
+    assert read_header(repaired.path).file_bytes == other.bytes
+
+
+@pytest.mark.slow
+def test_interrupted_quantising_leaves_nothing(smollm2, tmp_path, monkeypatch):
+    def interrupted(source, target, *_):
+        target.write_bytes(b"half a fi")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(quantizing, "_run", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        quantize(smollm2, ["Q4_0"], tmp_path)
+    assert list(tmp_path.glob("*.gguf")) == list(tmp_path.glob("*.part")) == []
+
+
+@pytest.mark.slow
+def test_source_is_never_overwritten(smollm2, tmp_path):
+    source = tmp_path / "model-Q8_0.gguf"
+    shutil.copy(smollm2, source)
+    with pytest.raises(QuantizationError, match="would overwrite"):
+        quantize(source, ["Q8_0"], tmp_path)
+
+
+@pytest.mark.slow
+def test_full_disk_is_said_before_anything_is_written(smollm2, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")(2, 1, 1_000_000)
+    monkeypatch.setattr(quantizing.shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(QuantizationError, match=r"needs 271 MB and .* has 1 MB free; make room"):
+        quantize(smollm2, ["F16"], tmp_path)
+    assert list(tmp_path.glob("*.gguf")) == []
+
+
+@pytest.mark.slow
+def test_what_llama_cpp_refuses_is_said_in_its_words(smollm2, tmp_path):
+    source = tmp_path / "odd.gguf"
+    architecture = b"general.architecture" + b"\x08\0\0\0" + b"\x05" + b"\0" * 7
+    data = smollm2.read_bytes()
+    assert architecture + b"llama" in data
+    source.write_bytes(data.replace(architecture + b"llama", architecture + b"lamma", 1))
+    with pytest.raises(QuantizationError, match="unknown model architecture: 'lamma'"):
+        quantize(source, ["Q4_0"], tmp_path)
+
+
+def test_unknown_type_is_refused_before_the_source_is_read(tmp_path):
+    with pytest.raises(UsageError, match="no quantisation 'Q9_9'"):
+        quantize(tmp_path / "none.gguf", ["Q9_9"])
+
+
+def test_missing_source_and_other_files_are_refused(tmp_path):
+    with pytest.raises(InvalidModelFile, match="No such file"):
+        quantize(tmp_path / "none.gguf", ["Q4_0"])
+    (tmp_path / "text.gguf").write_text("not a model")
+    with pytest.raises(InvalidModelFile, match="letters GGUF"):
+        quantize(tmp_path / "text.gguf", ["Q4_0"])
+
+
+@pytest.mark.slow
+def test_folder_that_cannot_be_made_is_refused(smollm2, tmp_path):
+    (tmp_path / "file").touch()
+    with pytest.raises(QuantizationError, match="cannot be made"):
+        quantize(smollm2, ["Q4_0"], tmp_path / "file" / "folder")

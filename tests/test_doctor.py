@@ -1,0 +1,108 @@
+"""What the doctor says of a lab, for machines that are made up and for this one."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from slmlab import doctor
+from slmlab.notebooks.labs import Lab
+
+GOOD = doctor.Facts(
+    memory_bytes=8_000_000_000,
+    disk_bytes=50_000_000_000,
+    download_bytes=0,
+    engine_problem=None,
+    slowness=1.0,
+    pace="Minutes are those of the reference machine.",
+)
+
+
+def lab(**changes) -> Lab:
+    plain = Lab(
+        path=Path("03_quantization.ipynb"),
+        title="Quantization",
+        minutes={"quick": 1.0, "standard": 6.0},
+        time_limit_seconds=300,
+        memory_bytes=1_200_000_000,
+        needs_model=True,
+    )
+    return replace(plain, **changes)
+
+
+def check(facts: doctor.Facts, lab: Lab) -> doctor.LabCheck:
+    (only,) = doctor.doctor(facts, [lab])
+    return only
+
+
+def test_a_lab_runs_where_nothing_is_missing():
+    said = check(GOOD, lab())
+    assert (said.lab, said.status, said.minutes) == ("03_quantization", "runs", 1.0)
+    assert "6.0 minutes" in said.why
+
+
+def test_minutes_grow_with_the_slowness_of_the_machine():
+    assert check(replace(GOOD, slowness=2.5), lab()).minutes == 2.5
+
+
+def test_a_slow_machine_runs_the_lab_smaller():
+    said = check(replace(GOOD, slowness=4.0), lab())
+    assert said.status == "runs smaller"
+    assert "24 minutes" in said.why
+
+
+def test_a_model_that_is_not_here_yet_is_announced():
+    said = check(replace(GOOD, download_bytes=98_000_000), lab())
+    assert said.status == "runs"
+    assert "98 MB" in said.why
+
+
+@pytest.mark.parametrize(
+    ("lack", "words"),
+    [
+        ({"memory_bytes": 900_000_000}, "needs 1.2 GB of free memory and 0.9 GB is free"),
+        ({"disk_bytes": 5_000_000, "download_bytes": 98_000_000}, "98 MB of disk and 5 MB is free"),
+        ({"engine_problem": "llama-cpp-python is not installed"}, "is not installed"),
+    ],
+)
+def test_what_is_missing_is_named_and_the_lab_is_recorded(lack, words):
+    said = check(replace(GOOD, **lack), lab())
+    assert (said.status, said.minutes) == ("recorded", 0.0)
+    assert words in said.why
+    assert said.why.endswith(".")
+
+
+def test_a_lab_without_a_model_needs_neither_engine_nor_disk():
+    bare = replace(GOOD, engine_problem="none", disk_bytes=0, download_bytes=98_000_000)
+    assert check(bare, lab(needs_model=False)).status == "runs"
+
+
+def test_a_full_disk_does_not_matter_once_the_model_is_here():
+    assert check(replace(GOOD, disk_bytes=0), lab()).status == "runs"
+
+
+def test_without_the_model_the_pace_comes_from_memory_bandwidth(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "not" / "made" / "yet"))
+    facts = doctor.look()
+    assert facts.download_bytes == doctor.MODEL_BYTES
+    assert facts.disk_bytes > 0
+    assert facts.slowness > 0
+    assert "GB/s" in facts.pace
+    assert not (tmp_path / "not").exists()
+
+
+def test_the_report_names_every_lab_and_is_plain_json(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
+    report = json.loads(json.dumps(doctor.report()))
+    assert report["machine"]["cores"] >= 1
+    assert {"00_start_here"} <= {lab["lab"] for lab in report["labs"]}
+    for lab in report["labs"]:
+        assert list(lab) == ["lab", "status", "why", "minutes"]
+
+
+@pytest.mark.slow
+def test_with_the_model_the_pace_comes_from_the_model_itself(smollm2):
+    facts = doctor.look()
+    assert facts.download_bytes == 0
+    assert "tokens per second" in facts.pace

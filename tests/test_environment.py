@@ -1,0 +1,167 @@
+"""pyproject.toml is the one list; the locks, environment.yml and binder/ say the same."""
+
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+RUNTIME_LOCK, TEST_LOCK = ROOT / "requirements.lock", ROOT / "requirements-test.lock"
+PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+
+LINUX = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux"}
+MAC = {"sys_platform": "darwin", "os_name": "posix", "platform_system": "Darwin"}
+WINDOWS = {"sys_platform": "win32", "os_name": "nt", "platform_system": "Windows"}
+SYSTEMS = {"linux": LINUX, "mac": MAC, "windows": WINDOWS}
+
+
+def pins(lock: Path) -> list[Requirement]:
+    lines = lock.read_text("utf-8").splitlines()
+    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+
+
+def applies(requirement: Requirement, system: dict[str, str], python: str) -> bool:
+    environment = {**system, "python_version": python, "python_full_version": f"{python}.9"}
+    return not requirement.marker or requirement.marker.evaluate(environment)
+
+
+def version(pin: Requirement) -> str:
+    (specifier,) = pin.specifier
+    assert specifier.operator == "=="
+    return specifier.version
+
+
+def pinned(lock: Path, system: dict[str, str], python: str) -> dict[str, str]:
+    """The version of every package that the lock installs on one system."""
+    wanted = [pin for pin in pins(lock) if applies(pin, system, python)]
+    versions = {canonicalize_name(pin.name): version(pin) for pin in wanted}
+    assert len(versions) == len(wanted), "a package has one version on one system"
+    return versions
+
+
+@pytest.mark.parametrize("lock", [RUNTIME_LOCK, TEST_LOCK], ids=lambda lock: lock.name)
+def test_every_line_of_a_lock_is_one_exact_version(lock):
+    for pin in pins(lock):
+        assert "*" not in version(pin)
+        assert not pin.extras
+        assert not pin.url
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_locks_satisfy_pyproject_on_every_system(system, python):
+    for lock, listed in [
+        (RUNTIME_LOCK, PROJECT["dependencies"]),
+        (TEST_LOCK, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"]),
+    ]:
+        versions = pinned(lock, SYSTEMS[system], python)
+        for requirement in map(Requirement, listed):
+            if applies(requirement, SYSTEMS[system], python):
+                assert versions[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_packages_of_one_system_stay_there():
+    on = {name: pinned(RUNTIME_LOCK, system, "3.11").keys() for name, system in SYSTEMS.items()}
+    assert {"mlx", "mlx-lm", "mlx-cpu", "pexpect"} <= on["linux"]
+    assert {"mlx", "mlx-lm", "mlx-metal", "appnope"} <= on["mac"]
+    assert {"colorama", "pywinpty"} <= on["windows"]
+    assert not {"mlx", "mlx-lm", "pexpect", "ptyprocess"} & on["windows"]
+
+
+def test_test_lock_adds_to_the_runtime_lock_and_changes_nothing():
+    assert {str(pin) for pin in pins(RUNTIME_LOCK)} < {str(pin) for pin in pins(TEST_LOCK)}
+    assert "jupyter-repo2docker" not in RUNTIME_LOCK.read_text("utf-8")
+
+
+def test_lock_brings_no_cuda():
+    names = {pin.name for pin in pins(TEST_LOCK)}
+    assert not [name for name in names if re.match(r"nvidia-|cuda-|triton", name)]
+
+
+def test_tests_run_on_the_locked_versions():
+    for pin in pins(TEST_LOCK):
+        if not pin.marker or pin.marker.evaluate():
+            installed = metadata.version(pin.name).partition("+")[0]
+            assert installed in pin.specifier, f"{pin} is locked, {installed} is installed"
+
+
+def conda(file: str) -> tuple[list[str], list[str]]:
+    """What a conda environment file takes from conda-forge, and what from pip."""
+    environment = yaml.safe_load((ROOT / file).read_text("utf-8"))
+    assert environment["channels"] == ["conda-forge"]
+    from_conda = [entry for entry in environment["dependencies"] if isinstance(entry, str)]
+    from_pip = [entry["pip"] for entry in environment["dependencies"] if isinstance(entry, dict)]
+    return from_conda, [line for lines in from_pip for line in lines]
+
+
+def test_conda_environment_installs_the_lock():
+    from_conda, from_pip = conda("environment.yml")
+    assert "python=3.11" in from_conda
+    assert {"c-compiler", "cxx-compiler"} <= set(from_conda)
+    assert from_pip == [f"--extra-index-url {PYTORCH_CPU}", "-r requirements.lock", "-e ."]
+
+
+def test_binder_says_the_same_as_the_conda_environment():
+    assert conda("binder/environment.yml") == (conda("environment.yml")[0], [])
+    script = (ROOT / "binder/postBuild").read_text("utf-8")
+    assert f"--extra-index-url {PYTORCH_CPU} -r requirements.lock" in script
+    assert "pip install --no-cache-dir --no-deps -e ." in script
+    assert "-DGGML_NATIVE=OFF" in script
+
+
+def test_python_of_the_environments_is_the_oldest_that_the_project_takes():
+    assert PROJECT["requires-python"] == ">=3.11"
+    for lock in (RUNTIME_LOCK, TEST_LOCK):
+        assert "--python-version 3.11 " in lock.read_text("utf-8").splitlines()[1]
+
+
+# What repo2docker reads in binder/; it passes over any other name without a word.
+BINDER_READS = {"Dockerfile", "apt.txt", "environment.yml", "postBuild", "runtime.txt", "start"}
+
+
+def binder_problems(folder: Path) -> list[str]:
+    problems = [
+        f"{path.name}: not a name that Binder reads"
+        for path in sorted(folder.iterdir())
+        if path.name not in BINDER_READS
+    ]
+    for script in (path for name in ("postBuild", "start") if (path := folder / name).exists()):
+        if not os.access(script, os.X_OK):
+            problems.append(f"{script.name}: not executable")
+        if not script.read_bytes().startswith(b"#!/bin/bash"):
+            problems.append(f"{script.name}: no shebang")
+    return problems
+
+
+def test_binder_reads_every_file_in_its_folder():
+    assert binder_problems(ROOT / "binder") == []
+
+
+@pytest.mark.parametrize("name", ["postbuild", "postBuild.sh", "post_build", "enviroment.yml"])
+def test_misnamed_binder_file_is_caught(tmp_path, name):
+    (tmp_path / name).write_text("#!/bin/bash\n")
+    assert binder_problems(tmp_path) == [f"{name}: not a name that Binder reads"]
+
+
+def test_binder_script_that_cannot_start_is_caught(tmp_path):
+    (tmp_path / "postBuild").write_text("echo\n")
+    assert binder_problems(tmp_path) == ["postBuild: not executable", "postBuild: no shebang"]
+
+
+def test_repo2docker_accepts_the_repository():
+    command = [sys.executable, "-m", "repo2docker", "--no-build", "--debug", "."]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert finished.returncode == 0, finished.stderr
+    dockerfile = finished.stdout + finished.stderr
+    assert 'env update -p ${NB_PYTHON_PREFIX} --file "binder/environment.yml"' in dockerfile
+    assert "RUN ./binder/postBuild" in dockerfile
+    assert "Building conda environment for python=3.11" in dockerfile

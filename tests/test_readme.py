@@ -1,0 +1,92 @@
+"""What README.md and CONTRIBUTING.md say can be done, can be done."""
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from slmlab import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+PAGES = [*ROOT.glob("*.md"), *ROOT.glob("data/**/*.md")]
+
+
+def section(title: str) -> str:
+    return README.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
+
+
+def first_column(table: str) -> list[str]:
+    """The cells in backticks at the start of a table's rows."""
+    return re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files(page):
+    links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
+    for link in links:
+        assert link.startswith("https://") or (page.parent / link).exists(), link
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_exist(page):
+    named = set(re.findall(r"^make (\w+)|`make (\w+)`", (ROOT / page).read_text("utf-8"), re.M))
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
+    assert {one or other for one, other in named} <= targets
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_subcommands_exist(page, capsys):
+    text = (ROOT / page).read_text("utf-8").replace(section("Troubleshooting"), "")
+    for command in set(re.findall(r"(?:^|`)slmlab (\w+)", text, re.MULTILINE)):
+        with pytest.raises(SystemExit) as stop:
+            cli.main([command, "--help"])
+        assert stop.value.code == 0, command
+
+
+def test_options_in_the_table_of_commands_exist(capsys):
+    for row in first_column(section("Commands")):
+        command = row.split()[1]
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
+        described = capsys.readouterr().out
+        for option in re.findall(r"--[\w-]+", row):
+            assert option in described, row
+
+
+def test_architecture_is_that_of_the_package():
+    rows = re.findall(r"^\| (`.+?) \|", section("Architecture"), re.MULTILINE)
+    named = [name for row in rows for name in re.findall(r"`(\w+)(?:\.py|/)`", row)]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    (contract,) = project["tool"]["importlinter"]["contracts"]
+    assert named == re.findall(r"slmlab\.(\w+)", " ".join(contract["layers"]))
+    modules = {path.stem for path in (ROOT / "slmlab").iterdir() if path.stem[0] not in "_."}
+    assert set(named) == modules
+
+
+def test_labs_that_are_ready_are_here():
+    ready = re.findall(r"^\| (\d\d) .*\| ready \|$", section("The course"), re.MULTILINE)
+    assert ready == sorted(path.name[:2] for path in (ROOT / "labs").glob("*.ipynb"))
+
+
+def messages() -> str:
+    """Every string in the package, with … for what is filled in when the program runs."""
+    found = [(ROOT / "Makefile").read_text("utf-8")]
+    for path in (ROOT / "slmlab").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                found.append(node.value)
+            elif isinstance(node, ast.JoinedStr):
+                parts = (getattr(part, "value", None) for part in node.values)
+                found.append("".join(part if isinstance(part, str) else "…" for part in parts))
+    return "\n".join(found)
+
+
+def test_troubleshooting_quotes_our_own_messages():
+    quoted = first_column(section("Troubleshooting"))
+    assert len(quoted) >= 8
+    known = messages()
+    for message in quoted:
+        assert message in known
