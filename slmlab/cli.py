@@ -175,7 +175,7 @@ def _inspect(options: argparse.Namespace) -> None:
         ("bits per weight", quantity(found["bits_per_weight"])),
         ("tensors", types),
         ("layers", found["layers"]),
-        ("context", found[">context"] and f"{found['context']:,} tokens"),
+        ("context", found["context"] and f"{found['context']:,} tokens"),
         ("tokenizer", found["tokenizer"]),
         ("vocabulary", found["vocabulary"] and f"{found['vocabulary']:,} tokens"),
         ("chat template", template and f"{len(template):,} characters"),

@@ -193,5 +193,6 @@ def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[
     except AzureError as problem:
         reason = str(problem).partition("\n")[0]
         raise NotPossibleHere(
-            f"The Azure catalogue did not answer ({reason}); unless you are signed in, run `az login`."
+            f"The Azure catalogue did not answer ({reason}); if you are not signed in, run "
+            f"`az login`."
         ) from problem

@@ -239,6 +239,7 @@ class LlamaCpp:
         wanted.n_ctx = self.context
         wanted.n_batch = min(self.context, BATCH_TOKENS)
         wanted.n_threads = wanted.n_threads_batch = self.threads
+        wanted.swa_full = False  # keep only the window of a sliding-window layer, as the tools do
         context = self._api.llama_init_from_model(self._model, wanted)
         if not context:
             self._api.llama_model_free(self._model)

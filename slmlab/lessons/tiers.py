@@ -28,28 +28,25 @@ class CutOffs(Question):
         "the first is true and the second is not.",
     )
     solution_code = (
-        "from slmlab import tiers\n\n"
         "sizes = [card.parameters for card in tiers.cards().values()]\n"
         "answer = sum(tiers.is_small(n, 30e9) and not tiers.is_small(n, 10e9) for n in sizes)"
     )
     wrong_answers = (
         WrongAnswer(
-            "from slmlab import tiers\n\n"
             "cards = tiers.cards().values()\n"
             "answer = sum(tiers.tier(card.parameters) == 'medium' for card in cards)",
             "the medium tier begins at 14B",
         ),
         WrongAnswer(
-            "from slmlab import tiers\n\n"
             "answer = sum(tiers.is_small(c.parameters, 30e9) for c in tiers.cards().values())",
             "small for both sources",
         ),
         WrongAnswer(
-            "from slmlab import tiers\n\n"
             "answer = sum(tiers.is_small(c.parameters, 10e9) for c in tiers.cards().values())",
             "small for the first source",
         ),
     )
+    setup = "from slmlab import tiers"
     praise = "Right. The word small says little without the line that goes with it."
 
     def judge(self, answer: Any) -> None:

@@ -48,9 +48,7 @@ def estimate(card: ModelCard, quant: str, context: int = 2048) -> Estimate:
     )
 
 
-def _peak_memory(
-    architecture: Architecture, types: dict[str, str], file: int, context: int
-) -> int:
+def _peak_memory(architecture: Architecture, types: dict[str, str], file: int, context: int) -> int:
     """File, KV cache, tokenizer, one batch's activations, and the weights llama.cpp repacks."""
     batch = min(context, BATCH_TOKENS)
     activations = batch * 4 * (2 * architecture.feed_forward + 4 * architecture.hidden)

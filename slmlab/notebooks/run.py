@@ -1,5 +1,6 @@
 """Execute labs from the first cell to the last, each in a kernel of its own."""
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -16,8 +17,8 @@ from slmlab.notebooks.labs import PROFILES, Lab
 if TYPE_CHECKING:
     from nbformat import NotebookNode
 
-QUIETLY = ["--log-level=ERROR"]
-"""Tells a kernel to keep to itself what it thinks of its transport."""
+QUIETLY = ["--log-level=CRITICAL"]
+"""Tells a kernel to keep its remarks on sockets to itself; a verdict says what matters."""
 
 RunVerdict = Literal["passed", "failed", "timed out", "kernel died"]
 
@@ -102,6 +103,7 @@ def _papermill(
     from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
 
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
     started = time.monotonic()
     try:
         done = papermill.execute_notebook(
@@ -110,6 +112,7 @@ def _papermill(
             parameters,
             kernel_name="python3",
             extra_arguments=QUIETLY,
+            coalesce_streams=True,
             progress_bar=False,
             cwd=workplace,
             timeout_func=watch.remaining,

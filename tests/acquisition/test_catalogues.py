@@ -30,9 +30,11 @@ IN_REGISTRY = {
 
 
 class Listing(mirror.Handler):
-    """Lists `ON_HUB` in the form of the Hub's API, whatever is asked for."""
+    """Lists `ON_HUB` in the form of the Hub's API, whatever models are asked for."""
 
     def _answer(self):
+        if not self.path.startswith("/api/models?"):
+            return super()._answer()
         self.server.requests.append(self.path)
         body = json.dumps(
             [
@@ -46,8 +48,7 @@ class Listing(mirror.Handler):
             ]
         ).encode()
         self._head(200, {"Content-Type": "application/json", "Content-Length": len(body)})
-        if self.command == "GET":
-            self.wfile.write(body)
+        return self.wfile.write(body)
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def listing(monkeypatch):
 class TestTheHub:
     def test_is_asked_with_its_own_words(self, listing):
         search_models("chat", max_parameters=1.5e9, licence="mit", task="text-generation")
-        [question] = [path for path in listing.requests if path.startswith("/api/models")]
+        [question] = [path for path in listing.requests if path.startswith("/api/models?")]
         for word in (
             "search=chat",
             "pipeline_tag=text-generation",
@@ -148,15 +149,9 @@ class TestAzure:
             if "/versions" in url:
                 name = url.split("/models/")[1].split("/")[0]
                 about = {"tags": IN_REGISTRY[name], "flavors": {}, "modelUri": "azureml://x"}
-                return {
-                    "value": [
-                        {
-                            "id": f"azureml://registries/azureml/models/{name}/versions/7",
-                            "name": "7",
-                            "properties": about,
-                        }
-                    ]
-                }
+                path = f"azureml://registries/azureml/models/{name}/versions/7"
+                version = {"id": path, "name": "7", "properties": about}
+                return version if "/versions/7" in url else {"value": [version]}
             assert "listViewType=ActiveOnly" in url
             about = {"isArchived": False, "latestVersion": "7"}
             names = [{"id": name, "name": name, "properties": about} for name in IN_REGISTRY]

@@ -1,41 +1,13 @@
 """Running a lab says in one sentence how it went, whatever happens inside."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
+from slmlab.cli import main
 from slmlab.errors import UsageError
-from slmlab.notebooks.labs import find_labs
 from slmlab.notebooks.run import run
-
-
-@pytest.fixture
-def lab(tmp_path):
-    """Write a lab with the given code cells and return it as the course would find it."""
-
-    def write(*sources, name="07_tiny", time_limit_seconds=60):
-        cells = [
-            new_markdown_cell("# Tiny", id="title"),
-            new_code_cell(
-                'profile = "quick"\nmodel = "none"',
-                id="parameters",
-                metadata={"tags": ["parameters"]},
-            ),
-        ]
-        cells += [new_code_cell(code, id=f"step-{i}") for i, code in enumerate(sources, start=1)]
-        about = {
-            "title": "Tiny",
-            "minutes": {"quick": 1, "standard": 2},
-            "time_limit_seconds": time_limit_seconds,
-            "memory_bytes": 10**8,
-            "needs_model": False,
-        }
-        kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel, "slmlab": about})
-        nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-        return find_labs([name], tmp_path)[0]
-
-    return write
 
 
 @pytest.fixture
@@ -111,3 +83,15 @@ def test_the_limit_follows_the_profile(lab):
     tiny = lab("1", time_limit_seconds=30)
     assert (tiny.time_limit("quick"), tiny.time_limit("standard")) == (30, 60)
     assert tiny.time_limit("full") is None
+
+
+def test_the_command_reports_and_its_exit_code_tells_of_a_failure(
+    lab, tmp_path, monkeypatch, capsys
+):
+    labs = [lab("1 / 0", name="01_bad"), lab("1 + 1", name="02_good")]
+    monkeypatch.setattr("slmlab.notebooks.labs.find_labs", lambda names: labs)
+    assert main(["run", "--out", str(tmp_path / "out")]) == 1
+    out, err = capsys.readouterr()
+    assert Path(out.strip()) == tmp_path / "out" / "index.html"
+    assert "1 of 2 labs passed" in Path(out.strip()).read_text("utf-8")
+    assert "01_bad: failed" in err and "02_good: passed" in err

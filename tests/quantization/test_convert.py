@@ -11,8 +11,7 @@ from slmlab.engines import llama_cpp
 from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.gguf import Array, inspect, read_header
 from slmlab.measurement import text
-from slmlab.quantization import convert_from_huggingface, quantize, to_huggingface
-from slmlab.quantization.convert import as_gguf
+from slmlab.quantization import convert, convert_from_huggingface, quantize, to_huggingface
 
 TINY = {
     "vocab_size": 49152,
@@ -37,6 +36,12 @@ def directory(smollm2, tmp_path_factory) -> Path:
 def back(directory) -> Path:
     """That directory as a GGUF file again."""
     return convert_from_huggingface(directory, directory.parent / "back.gguf")
+
+
+@pytest.fixture
+def own_conversions(tmp_path, monkeypatch) -> None:
+    """Directories converted by a test are kept in its own folder, and not in the cache."""
+    monkeypatch.setattr(convert, "cache_path", tmp_path.joinpath)
 
 
 @pytest.mark.slow
@@ -71,8 +76,8 @@ def test_round_trip_keeps_every_token_id(f16, back):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3", "phi3", "gemma3"])
-def test_named_families_convert_quantise_and_run(family, directory, tmp_path):
-    source = tiny_model(family, directory, tmp_path / family)
+def test_named_families_convert_quantise_and_run(family, directory, tmp_path, own_conversions):
+    source = tiny_model(family, directory, tmp_path / "tiny")
     for made in quantize(source, ["Q8_0", "Q4_0"], tmp_path / "out"):
         found = inspect(made.path)
         assert (found.architecture, found.layers, found.vocabulary) == (family, 2, 49152)
@@ -102,14 +107,14 @@ def tiny_model(family: str, tokenizer: Path, folder: Path) -> Path:
 
 
 @pytest.mark.slow
-def test_same_directory_is_converted_once(directory, tmp_path):
+def test_same_directory_is_converted_once(directory, tmp_path, own_conversions):
     source = tiny_model("qwen3", directory, tmp_path / "tiny")
-    first = as_gguf(source)
+    first = convert.as_gguf(source)
     written = first.stat().st_mtime_ns
-    assert as_gguf(source) == first
+    assert convert.as_gguf(source) == first
     assert first.stat().st_mtime_ns == written
     (source / "generation_config.json").write_text("{}")
-    assert as_gguf(source) != first
+    assert convert.as_gguf(source) != first
 
 
 @pytest.mark.slow

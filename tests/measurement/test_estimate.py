@@ -1,0 +1,70 @@
+"""What a card predicts, against the real files of SmolLM2."""
+
+import statistics
+
+import pytest
+
+from slmlab import measurement
+from slmlab.errors import UsageError
+from slmlab.machine import Machine
+from slmlab.measurement.estimate import _repacked_types
+from slmlab.quantization import QUANTIZATIONS, quantize
+from slmlab.tiers import card
+
+CARD = card("smollm2-135m-instruct")
+
+
+def machine(*features: str) -> Machine:
+    return Machine("a cpu", "any", "Linux", 2, 2**33, "3.11", features)
+
+
+def test_fewer_bits_take_less_memory_and_decode_faster():
+    sixteen, eight = (measurement.estimate(card("qwen3-4b"), quant) for quant in ("F16", "Q8_0"))
+    assert eight.file_bytes < sixteen.file_bytes
+    assert eight.peak_memory_bytes < sixteen.peak_memory_bytes
+    assert eight.decode_tokens_per_second > sixteen.decode_tokens_per_second
+
+
+def test_a_longer_context_takes_exactly_its_kv_cache_more():
+    short, long = (measurement.estimate(CARD, "F16", context) for context in (1024, 2048))
+    assert long.peak_memory_bytes - short.peak_memory_bytes == 1024 * 2 * 30 * 3 * 64 * 2
+
+
+def test_an_unknown_quantisation_is_refused():
+    with pytest.raises(UsageError, match="Q4_0"):
+        measurement.estimate(CARD, "Q4_00")
+
+
+def test_what_llama_cpp_keeps_twice_depends_on_the_processor():
+    assert "Q4_0" in _repacked_types(machine("avx2"))
+    assert "Q2_K" in _repacked_types(machine("avx2", "avx512f"))
+    assert "Q8_0" in _repacked_types(machine("asimd", "asimddp"))
+    assert _repacked_types(machine()) == set()
+
+
+@pytest.mark.slow
+def test_every_file_size_is_within_one_percent(f16):
+    for made in quantize(f16, list(QUANTIZATIONS)):
+        predicted = measurement.estimate(CARD, made.type).file_bytes
+        assert predicted == pytest.approx(made.bytes, rel=0.01), made.type
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("context", [512, 4096])
+def test_peak_memory_is_within_ten_percent(f16, context):
+    for made in quantize(f16, ["F16", "Q8_0", "Q5_1", "Q4_0", "Q4_K_M", "TQ1_0"]):
+        predicted = measurement.estimate(CARD, made.type, context).peak_memory_bytes
+        assert predicted == pytest.approx(measurement.peak_memory(made.path, context), rel=0.1), (
+            made.type
+        )
+
+
+@pytest.mark.slow
+def test_decode_speed_is_within_a_quarter(f16):
+    """The median over several types: one of them may meet a busy moment of the machine."""
+    ratios = []
+    for made in quantize(f16, ["F16", "Q8_0", "Q5_1", "Q4_0", "Q4_K_M"]):
+        predicted = measurement.estimate(CARD, made.type).decode_tokens_per_second
+        measured = measurement.speed(made.path, prompt_tokens=8, decode_tokens=32)
+        ratios.append(predicted / measured.decode_tokens_per_second)
+    assert statistics.median(ratios) == pytest.approx(1, abs=0.25), ratios
