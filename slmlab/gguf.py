@@ -232,6 +232,19 @@ def inspect(path: Path) -> Inspection:
     )
 
 
+def read_tensor(path: Path, name: str) -> bytes:
+    """Return one tensor's data as it stands in the file: its blocks, row after row.
+
+    Raises `InvalidModelFile` if the file is damaged or has no tensor of that name.
+    """
+    for tensor in read_header(path).tensors:
+        if tensor.name == name:
+            with Path(path).open("rb") as file:
+                file.seek(tensor.offset)
+                return file.read(tensor.bytes)
+    raise InvalidModelFile(f"{Path(path).name} has no tensor named {name!r}.")
+
+
 def _text(header: Header, key: str) -> str | None:
     value = header.metadata.get(key)
     return value if isinstance(value, str) else None

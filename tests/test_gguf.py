@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slmlab.errors import InvalidModelFile
-from slmlab.gguf import TYPES, Array, inspect, parse_header, read_header, tensor_bytes
+from slmlab.gguf import TYPES, Array, inspect, parse_header, read_header, read_tensor, tensor_bytes
 
 fuzz = settings(
     deadline=None,
@@ -168,6 +168,14 @@ def test_missing_and_empty_files_and_folders_are_refused(tmp_path):
     ):
         with pytest.raises(InvalidModelFile, match=reason):
             read_header(path)
+
+
+def test_data_of_one_tensor_is_read(tmp_path):
+    path = tmp_path / "toy.gguf"
+    path.write_bytes(model()[:-164] + b"a" * 128 + b"b" * 36)
+    assert read_tensor(path, "b") == b"b" * 36
+    with pytest.raises(InvalidModelFile, match="no tensor named 'c'"):
+        read_tensor(path, "c")
 
 
 @pytest.mark.parametrize("data", [model({}), model(infos=(), data=0)])

@@ -174,7 +174,9 @@ def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[
             "`pip install azure-ai-ml azure-identity`, then `az login`."
         ) from None
     try:
-        client = client or MLClient(DefaultAzureCredential(), registry_name=registry)
+        client = client or MLClient(
+            DefaultAzureCredential(), registry_name=registry, enable_telemetry=False
+        )
         # As text: azure-ai-ml 1.35 would send the Python name of its enumeration.
         for listed in client.models.list(list_view_type="ActiveOnly"):
             if text.lower() in listed.name.lower():

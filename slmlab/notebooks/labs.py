@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.errors import UsageError
+from slmlab.errors import LabError, UsageError
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -75,9 +75,9 @@ def _find(name: str, known: Sequence[Lab]) -> Lab:
     for lab in known:
         if key in (lab.name, lab.unit, lab.name.partition("_")[0]):
             return lab
-    names = [lab.name for lab in known]
-    near = difflib.get_close_matches(key, [*names, *(lab.unit for lab in known)], n=2)
-    raise UsageError(f"There is no lab {name!r}; did you mean {' or '.join(near or names)}?")
+    words = {word: lab.name for lab in known for word in (lab.unit, lab.name)}
+    near = [words[word] for word in difflib.get_close_matches(key, words)] or words.values()
+    raise UsageError(f"There is no lab {name!r}; did you mean {' or '.join(dict.fromkeys(near))}?")
 
 
 def _read(path: Path) -> Lab:
@@ -93,5 +93,8 @@ def _read(path: Path) -> Lab:
             memory_bytes=about["memory_bytes"],
             needs_model=about["needs_model"],
         )
-    except KeyError as missing:
-        raise UsageError(f"{path.name} has no {missing} in its slmlab metadata; add it.") from None
+    except (KeyError, ValueError, nbformat.ValidationError) as problem:
+        raise LabError(
+            f"{path.name} is damaged, or its metadata is incomplete ({problem!r}); "
+            f"get it again from the course."
+        ) from None

@@ -103,7 +103,8 @@ def _papermill(
     from nbclient.exceptions import CellTimeoutError
     from papermill.exceptions import PapermillExecutionError
 
-    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    for name in ("papermill", "asyncio"):  # what they remark on, the verdict says
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     started = time.monotonic()
     try:
         done = papermill.execute_notebook(

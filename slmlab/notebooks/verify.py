@@ -85,8 +85,8 @@ def disagreements(notebook: "NotebookNode", question: Question) -> list[str]:
     elif answers[0].source.partition("#")[0].strip() != _STARTER:
         faults.append(f"The answer cell must be `{_STARTER}`, with at most a comment.")
     check = f"{question.name}.{question.check_call}"
-    if sum(cell.source.strip() == check for cell in codes) != 1:
-        faults.append(f"There must be one cell `{check}`.")
+    if sum(cell.source.splitlines()[-1:] == [check] for cell in codes) != 1:
+        faults.append(f"There must be one cell that ends with `{check}`.")
     return faults
 
 

@@ -3,13 +3,15 @@
 from slmlab.quantization.convert import convert_from_huggingface, to_huggingface
 from slmlab.quantization.quantizing import Quantized, quantize
 from slmlab.quantization.rules import QUANTIZATIONS, tensor_types
-from slmlab.quantization.sizes import file_bytes
+from slmlab.quantization.sizes import PublishedSizes, file_bytes, published_sizes
 
 __all__ = [
     "QUANTIZATIONS",
+    "PublishedSizes",
     "Quantized",
     "convert_from_huggingface",
     "file_bytes",
+    "published_sizes",
     "quantize",
     "tensor_types",
     "to_huggingface",

@@ -1,5 +1,9 @@
-"""How large a quantised file will be, computed before there is one."""
+"""How large a quantised file will be, computed before there is one; and what others publish."""
 
+import tomllib
+from dataclasses import dataclass
+
+from slmlab.files import data_path
 from slmlab.gguf import tensor_bytes
 from slmlab.quantization.rules import tensor_types
 from slmlab.tiers import ModelCard, tensors
@@ -27,6 +31,29 @@ def file_bytes(card: ModelCard, quant: str) -> int:
     is_sentencepiece = card.architecture.kind in _SENTENCEPIECE
     per_token = _SENTENCEPIECE_BYTES if is_sentencepiece else _TOKENIZER_BYTES
     return data + _aligned(header + card.architecture.vocabulary * per_token)
+
+
+@dataclass(frozen=True)
+class PublishedSizes:
+    """One row of a published table of file sizes, in GB by quantisation.
+
+    `cards` names the models that the row can mean: where the table names a family alone, several.
+    """
+
+    title: str
+    cards: tuple[str, ...]
+    gigabytes: dict[str, float]
+    source: str
+
+
+def published_sizes() -> list[PublishedSizes]:
+    """Return the rows of `data/published_sizes.toml`."""
+    with data_path("published_sizes.toml").open("rb") as file:
+        table = tomllib.load(file)
+    return [
+        PublishedSizes(row["title"], tuple(row["cards"]), row["gigabytes"], table["source"])
+        for row in table["row"]
+    ]
 
 
 def _aligned(size: int) -> int:

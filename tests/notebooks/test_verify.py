@@ -39,7 +39,7 @@ def test_a_notebook_that_asks_the_question_agrees_with_it():
         ({"answer": "answer = 4"}, "must be `answer = ...`"),
         ({"answer": "guess = ..."}, "must be `answer = ...`"),
         ({"tag": "q2"}, "0 cells are tagged 'q1'"),
-        ({"check": "q1.check(4)"}, "must be one cell `q1.check(answer)`"),
+        ({"check": "q1.check(4)"}, "must be one cell that ends with `q1.check(answer)`"),
     ],
 )
 def test_a_notebook_that_asks_something_else_is_found_out(changed, fault):

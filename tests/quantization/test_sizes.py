@@ -3,7 +3,7 @@
 import pytest
 
 from slmlab.errors import UsageError
-from slmlab.quantization import file_bytes
+from slmlab.quantization import file_bytes, published_sizes
 from slmlab.tiers import card
 
 
@@ -38,3 +38,12 @@ def test_sizes_of_others_are_those_published(name, quant, gigabytes):
 def test_unknown_quantisation_is_refused():
     with pytest.raises(UsageError, match="no quantisation 'Q4'"):
         file_bytes(card("qwen3-0.6b"), "Q4")
+
+
+def test_published_table_names_its_source_and_known_models():
+    rows = published_sizes()
+    assert [row.title for row in rows] == ["Phi-4-mini", "Qwen3-0.6B", "Gemma 3"]
+    for row in rows:
+        assert row.source
+        assert set(row.gigabytes) == {"F16", "Q4_0", "Q8_0"}
+        assert all(card(name) for name in row.cards)
