@@ -337,10 +337,13 @@ def _verify(options: argparse.Namespace) -> int:
     _table(
         ("question", ">wrong answers", "verdict"),
         [
-            (proof.subject, proof.wrong_answers or "-", " ".join(proof.faults) or "proven")
+            (proof.subject, proof.wrong_answers or "-", "NOT proven" if proof.faults else "proven")
             for proof in proofs
         ],
     )
+    for proof in proofs:
+        for fault in proof.faults:
+            print(f"{proof.subject}: {fault}")
     return int(any(proof.faults for proof in proofs))
 
 

@@ -12,6 +12,7 @@ from slmlab.cli import main
 from slmlab.errors import LabError
 from slmlab.lessons import progress
 from slmlab.lessons.question import Verdict
+from slmlab.notebooks.verify import Proof
 
 
 @pytest.fixture
@@ -127,6 +128,18 @@ def test_ctrl_c_is_exit_code_130(slmlab, stopped):
 def test_a_failed_check_is_exit_code_1(slmlab, stopped):
     stopped(LabError("It failed."))
     assert slmlab("models") == (1, "", "slmlab: It failed.\n")
+
+
+@pytest.mark.parametrize(("faults", "code"), [((), 0), (("It is not.",), 1)])
+def test_verify_tells_of_each_fault(slmlab, monkeypatch, faults, code):
+    proofs = [Proof("tiers.q1", 3, ()), Proof("tiers.q2", 2, faults)]
+    monkeypatch.setattr("slmlab.notebooks.verify.verify", lambda labs: proofs)
+    found, out, _ = slmlab("verify", "01")
+    assert found == code
+    assert out.splitlines()[1].split() == ["tiers.q1", "3", "proven"]
+    assert [line for line in out.splitlines() if "It is not" in line] == [
+        f"tiers.q2: {fault}" for fault in faults
+    ]
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no head, and another kind of pipe")

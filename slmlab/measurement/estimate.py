@@ -7,6 +7,7 @@ llama.cpp does on a CPU; their constants below were recorded, not derived.
 from dataclasses import dataclass
 from math import prod
 
+from slmlab.errors import UsageError
 from slmlab.gguf import tensor_bytes
 from slmlab.machine import Machine, read_bandwidth, this_machine
 from slmlab.quantization import file_bytes, tensor_types
@@ -37,8 +38,10 @@ class Estimate:
 def estimate(card: ModelCard, quant: str, context: int = 2048) -> Estimate:
     """Estimate file, memory and decode speed of a model on this machine.
 
-    Raises `UsageError` for an unknown quantisation.
+    Raises `UsageError` for an unknown quantisation or a context of nothing.
     """
+    if context < 1:
+        raise UsageError(f"A context of {context} tokens holds nothing; ask for 1 or more.")
     types = tensor_types(tensors(card.architecture), quant)
     file = file_bytes(card, quant)
     return Estimate(

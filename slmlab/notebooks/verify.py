@@ -99,10 +99,11 @@ def _prove(question: Question, notebook: "NotebookNode") -> Proof:
     except (LabError, RuntimeError, TimeoutError) as problem:
         return Proof(question.title, 0, (*faults, f"Its kernel failed: {problem}"))
     for (code, outcome, words), (got, message) in zip(expected, found, strict=True):
+        line = code.splitlines()[-1]
         if got != outcome:
-            faults.append(f"`{code}` is {got}, and must be {outcome}: {message}")
+            faults.append(f"`{line}` is {got}, and must be {outcome}: {message}")
         elif words not in message:
-            faults.append(f"`{code}` gets another message than its own: {message}")
+            faults.append(f"`{line}` gets another message than its own: {message}")
     return Proof(question.title, len(question.wrong_answers), tuple(faults))
 
 

@@ -22,16 +22,17 @@ _TYPES = {
     "Q4_K": "orange",
     "Q4_0": "vermilion",
 }
-_MARKERS = {"Q4_0": "_", "Q8_0": "x"}
+_MARKS = {"Q4_0": ("_", 15), "Q8_0": (".", 7)}
 
 
 def block(weights: Sequence[float], restored: Mapping[str, Sequence[float]]) -> "Figure":
     """Draw the weights of one block, and what each quantisation makes of them."""
     picture, ax = show.axes("One block before and after", "weight in the block", "value")
-    ax.plot(weights, "o", color=COLOURS["black"], markersize=7, fillstyle="none", label="before")
+    ax.plot(weights, "o", color=COLOURS["black"], markersize=9, fillstyle="none", label="before")
     for name, values in restored.items():
-        marker, colour = _MARKERS[name], COLOURS[_TYPES[name]]
-        ax.plot(values, marker, color=colour, markersize=9, markeredgewidth=2, label=name)
+        marker, size = _MARKS[name]
+        colour = COLOURS[_TYPES[name]]
+        ax.plot(values, marker, color=colour, markersize=size, markeredgewidth=2, label=name)
     ax.axhline(0, color=COLOURS["black"], linewidth=0.5)
     ax.legend(ncols=3)
     return picture
@@ -66,10 +67,12 @@ def inside(weights: Mapping[str, Mapping[str, int]], fell_back: Mapping[str, int
             colour = COLOURS[_TYPES[type]] if type in _TYPES else "#999999"
             ax.barh(row, share, left=left, color=colour, label=None if row else type)
             left += share
-        ax.text(101, row, f"{fell_back[list(weights)[row]]} fell back", va="center", fontsize=9)
+        count = fell_back[list(weights)[row]]
+        ax.text(101, row, f"{count} tensors fell back", va="center", fontsize=9)
     ax.set_yticks(range(len(weights)), list(weights))
     ax.invert_yaxis()
-    ax.set_xlim(0, 118)
+    ax.set_xlim(0, 128)
+    ax.set_xticks(range(0, 101, 20))
     ax.grid(visible=False)
     picture.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=8)
     return picture
@@ -86,7 +89,7 @@ def quality_by_size(
     for name, (size, value, error) in points.items():
         colour = COLOURS["blue" if name in front else "orange"]
         ax.errorbar(size / 1e6, value, error, fmt="o", color=colour, elinewidth=1, capsize=3)
-        _label(ax, name, size / 1e6, value)
+    _label(ax, points)
     best = sorted(points[name][:2] for name in front)
     line = [size / 1e6 for size, _ in best], [value for _, value in best]
     ax.plot(*line, color=COLOURS["blue"], linewidth=1, label="Pareto front")
@@ -108,9 +111,9 @@ def speed_by_size(
     steps = [min(sizes) + (max(sizes) - min(sizes)) * i / 50 for i in range(51)]
     roof = [size / 1e6 for size in steps], [bandwidth / size for size in steps]
     ax.plot(*roof, color=COLOURS["black"], linewidth=1, label="roof: bandwidth / size")
-    for name, (size, rate, spread) in points.items():
+    for size, rate, spread in points.values():
         ax.errorbar(size / 1e6, rate, spread, fmt="o", color=COLOURS["blue"], capsize=3)
-        _label(ax, name, size / 1e6, rate)
+    _label(ax, points)
     ax.set_ylim(bottom=0)
     ax.margins(x=0.12)
     ax.legend()
@@ -137,9 +140,23 @@ def side_by_side(rows: Sequence[Measurement], parameters: Mapping[str, int]) -> 
     wide = table.pivot_table("GB", ["model", "type"], "how", sort=False)
     counts = wide.index.get_level_values("model").map(parameters)
     wide["published (bits/weight)"] = 8e9 * wide["published (GB)"] / counts
-    shown = wide.map(lambda value: "" if value != value else f"{value:.2f}")
+    shown = wide.map(lambda value: "" if value != value else f"{value:.3g}")
     return shown.rename_axis(columns=None)
 
 
-def _label(ax: "Axes", name: str, x: float, y: float) -> None:
-    ax.annotate(name, (x, y), (7, 5), textcoords="offset points", fontsize=9)
+def _label(ax: "Axes", points: Mapping[str, tuple[float, float, float]]) -> None:
+    """Name each (bytes, value, spread), in turn above to the right and below to the left."""
+    from matplotlib.patheffects import withStroke
+
+    for i, name in enumerate(sorted(points, key=lambda name: points[name])):
+        size, value, _ = points[name]
+        right = i % 2 == 0
+        label = ax.annotate(
+            name,
+            (size / 1e6, value),
+            (6, 5) if right else (-6, -13),
+            textcoords="offset points",
+            ha="left" if right else "right",
+            fontsize=9,
+        )
+        label.set_path_effects([withStroke(linewidth=3, foreground="white")])

@@ -35,6 +35,11 @@ def test_an_unknown_quantisation_is_refused():
         measurement.estimate(CARD, "Q4_00")
 
 
+def test_a_context_of_nothing_is_refused():
+    with pytest.raises(UsageError, match="context of -5"):
+        measurement.estimate(CARD, "Q4_0", context=-5)
+
+
 def test_what_llama_cpp_keeps_twice_depends_on_the_processor():
     assert "Q4_0" in _repacked_types(machine("avx2"))
     assert "Q2_K" in _repacked_types(machine("avx2", "avx512f"))
