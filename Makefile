@@ -41,8 +41,8 @@ mutants: $(VENV)/.tester
 lock: $(VENV)/.tester
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
 		-o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra test --universal --python-version 3.11 \
-		--no-annotate -c requirements.lock -o requirements-test.lock
+	$(BIN)/uv pip compile pyproject.toml --extra azure --extra test --universal \
+		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
 
 clean:
 	rm -rf $(VENV) build

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from slmlab import machine
+from slmlab.acquisition import cached
 from slmlab.engines import llama_cpp
 from slmlab.files import cache_path
 from slmlab.measurement import Measurement
@@ -86,9 +87,9 @@ def report() -> dict[str, Any]:
 
 def look() -> Facts:
     """Find out what matters about this machine, in a second or two."""
-    model = next(cache_path("models", MODEL).glob("*.gguf"), None)
+    model = cached(MODEL)
     engine_problem = llama_cpp.why_not()
-    slowness, pace = _slowness(None if engine_problem else model)
+    slowness, pace = _slowness(model.path if model and not engine_problem else None)
     return Facts(
         memory_bytes=machine.available_memory_bytes(),
         disk_bytes=_free_disk(cache_path()),

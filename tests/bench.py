@@ -121,7 +121,7 @@ def compare_divergence(tools: dict[str, Path], model: Path, base: Path, text: Pa
 def main() -> int:
     """Run every comparison and print one table; 1 if a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--rounds", type=int, default=3)
     rounds = parser.parse_args().rounds
     tools = build_tools()
     files = {made.type: made.path for made in quantize(fetch("smollm2-135m-instruct").path, TYPES)}

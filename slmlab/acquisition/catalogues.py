@@ -6,7 +6,6 @@ asked.
 """
 
 import json
-import sys
 from collections.abc import Iterator, Sequence
 from datetime import date
 from itertools import islice
@@ -85,7 +84,7 @@ def azure_models(
         except NotPossibleHere as reason:
             if offline is False:
                 raise
-            print(f"{reason} Shown instead: what was recorded.", file=sys.stderr)
+            print(f"{reason} Shown instead: what was recorded.")
     rows = [row for row in rows if text.lower() in row["name"].lower()]
     return pd.DataFrame(rows[:limit], columns=_AZURE_COLUMNS)
 

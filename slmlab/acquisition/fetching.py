@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -63,6 +62,12 @@ def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = Non
         ) from problem
 
 
+def cached(name: str) -> ModelFile | None:
+    """Return the verified file of a model if it is here already, without asking any source."""
+    model = card(name)
+    return _cached(model, cache_path("models", model.name))
+
+
 def verify(path: Path, expected: str) -> None:
     """Raise `VerificationError` unless the file's SHA-256 is `expected` (64 hexadecimal digits)."""
     actual = sha256(path)
@@ -108,7 +113,6 @@ def _bring(model: ModelCard, home: Path, offline: bool | None) -> ModelFile:
     arrival.path.replace(found.path)
     (incoming / _RECORD).replace(home / _RECORD)
     shutil.rmtree(incoming, ignore_errors=True)
-    print(f"{model.title}: {found.bytes / 1e6:,.1f} MB, verified.", file=sys.stderr)
     return found
 
 

@@ -77,7 +77,7 @@ class LlamaCpp:
         self._memory = self._api.llama_get_memory(self._context)
         self.vocabulary = int(self._api.llama_vocab_n_tokens(self._vocab))
         self._batch = self._api.llama_batch_init(min(context, BATCH_TOKENS), 0, 1)
-        self.close = weakref.finalize(
+        self._free = weakref.finalize(
             self, _free, self._api, self._batch, self._context, self._model
         )
 
@@ -86,6 +86,11 @@ class LlamaCpp:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def close(self) -> None:
+        """Give the model's memory back; closing twice is harmless, using it afterwards an error."""
+        self._free()
+        self._api = _Closed(self.path.name)
 
     def tokenize(self, text: str, special: bool = False) -> list[int]:
         """Return the token ids of a text, with the model's own start token where it wants one.
@@ -173,6 +178,7 @@ class LlamaCpp:
         """
         import numpy as np
 
+        decode = self._api.llama_decode
         first = len(tokens) - 1 if logits_from is None else logits_from
         batch = self._batch
         for i, token in enumerate(tokens):
@@ -182,7 +188,7 @@ class LlamaCpp:
             batch.seq_id[i][0] = 0
             batch.logits[i] = i >= first
         batch.n_tokens = len(tokens)
-        if self._api.llama_decode(self._context, batch):
+        if decode(self._context, batch):
             raise EngineError(
                 f"llama.cpp could not read {len(tokens)} tokens at position {position}; "
                 f"the context holds {self.context}."
@@ -248,6 +254,16 @@ class LlamaCpp:
                 f"{_last_words()}. Ask for a smaller context."
             )
         return context
+
+
+class _Closed:
+    """Stands where llama.cpp was: a call with freed memory would end the learner's kernel."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __getattr__(self, _: str) -> None:
+        raise EngineError(f"{self._name} was closed; load it again to use it.")
 
 
 _log: list[str] = []

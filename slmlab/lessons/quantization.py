@@ -25,8 +25,7 @@ class Outlier(Question):
     solution_code = (
         "import numpy as np\n\n"
         "small = np.linspace(-0.09, 0.09, 31)\n"
-        "steps = np.floor(small / 0.2 + 8.5)\n"
-        "answer = len(np.unique(steps))"
+        "answer = len(np.unique(np.floor(small / 0.2 + 8.5)))"
     )
     wrong_answers = (
         WrongAnswer("answer = 16", "for the whole block"),

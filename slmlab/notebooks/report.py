@@ -80,7 +80,11 @@ def _body(notebook: "NotebookNode") -> str:
     """Return the notebook as HTML, without a page around it."""
     from nbconvert import HTMLExporter
 
-    exporter = HTMLExporter(template_name="basic", exclude_anchor_links=True)
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_anchor_links=True,
+        preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],
+    )
     return exporter.from_notebook_node(notebook)[0]
 
 

@@ -1,7 +1,6 @@
 """One model file into smaller ones, with llama.cpp."""
 
 import re
-import shutil
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +14,7 @@ from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.files import cache_path, locked, sha256, whole
 from slmlab.machine import usable_threads
 from slmlab.quantization.convert import as_gguf
+from slmlab.quantization.disk import prepare
 from slmlab.quantization.llama_quantize import MADE_FROM
 from slmlab.quantization.rules import QUANTIZATIONS, known, tensor_types, wanted_types
 
@@ -55,26 +55,24 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     made = []
     for type in types:
         path = folder / f"{stem}-{type}.gguf"
-        _check_place(path, source)
+        if path.exists() and path.samefile(source):
+            raise QuantizationError(
+                f"{path.name} would overwrite the file it is made from; give another folder."
+            )
+        prepare(path, 0 if path.exists() else _size(header, type))
         made_from = f"{digest} {type} {version('llama-cpp-python')}"
         with locked(path):
             reused = _says_made_from(path) == made_from
-            seconds = 0.0 if reused else _make(source, header, type, path, made_from)
+            seconds = 0.0 if reused else _make(source, type, path, made_from)
             made.append(_described(type, path, seconds, reused))
     return made
 
 
-def _check_place(path: Path, source: Path) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as problem:
-        raise QuantizationError(
-            f"The folder {path.parent} cannot be made ({problem.strerror}); give another folder."
-        ) from None
-    if path.exists() and path.samefile(source):
-        raise QuantizationError(
-            f"{path.name} would overwrite the file it is made from; give another folder."
-        )
+def _size(header: gguf.Header, type: str) -> int:
+    types = tensor_types(((tensor.name, tensor.shape) for tensor in header.tensors), type)
+    return header.data_offset + sum(
+        gguf.tensor_bytes(types[tensor.name], tensor.shape) for tensor in header.tensors
+    )
 
 
 def _says_made_from(path: Path) -> object:
@@ -84,18 +82,8 @@ def _says_made_from(path: Path) -> object:
         return None
 
 
-def _make(source: Path, header: gguf.Header, type: str, path: Path, made_from: str) -> float:
+def _make(source: Path, type: str, path: Path, made_from: str) -> float:
     """Write the file, whole or not at all, and return the seconds it took."""
-    types = tensor_types(((tensor.name, tensor.shape) for tensor in header.tensors), type)
-    needed = header.data_offset + sum(
-        gguf.tensor_bytes(types[tensor.name], tensor.shape) for tensor in header.tensors
-    )
-    free = shutil.disk_usage(path.parent).free
-    if needed > free:
-        raise QuantizationError(
-            f"{path.name} needs {needed / 1e6:.0f} MB and {path.parent} has {free / 1e6:.0f} MB "
-            f"free; make room or give another folder."
-        )
     with whole(path) as aside:
         seconds = _run(source, aside, type, made_from)
         gguf.read_header(aside)

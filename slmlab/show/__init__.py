@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from html import escape
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from slmlab.errors import UsageError
 from slmlab.measurement.record import Measurement
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 MEASUREMENTS_MIME = "application/vnd.slmlab.measurements+json"
 
@@ -99,9 +102,14 @@ def figure(fig: "Figure", alt: str) -> None:
 
 
 def guess(ax: "Axes", guess: Any, unit: str, axis: str = "x") -> None:
-    """Draw the learner's guess as a dashed line across `axis`; an untouched guess draws nothing."""
+    """Draw the learner's guess as a dashed line across `axis`; an untouched guess draws nothing.
+
+    Raises `UsageError` for a guess that is no number.
+    """
     if guess is ...:
         return
+    if not isinstance(guess, Real):
+        raise UsageError(f"The guess is {guess!r}; write a number, in {unit}, without quotes.")
     line = ax.axvline if axis == "x" else ax.axhline
     line(
         guess,
@@ -120,7 +128,7 @@ def measurements(rows: Sequence[Measurement]) -> None:
     import pandas as pd
     from IPython.display import display
 
-    table = pd.DataFrame(
+    numbers = pd.DataFrame(
         {
             "subject": [row.subject for row in rows],
             "quantity": [row.quantity for row in rows],
@@ -133,12 +141,28 @@ def measurements(rows: Sequence[Measurement]) -> None:
     display(
         {
             MEASUREMENTS_MIME: [asdict(row) for row in rows],
-            "text/html": table.to_html(index=False, border=0, justify="left")
-            + lines.removeprefix("<br>"),
-            "text/plain": "\n".join([table.to_string(index=False), *remarks]),
+            "text/html": _html(numbers) + lines.removeprefix("<br>"),
+            "text/plain": "\n".join([numbers.to_string(index=False), *remarks]),
         },
         raw=True,
     )
+
+
+def table(frame: "DataFrame") -> None:
+    """Display a table with every text in full; an index that has a name is its first column."""
+    from IPython.display import display
+
+    shown = frame.reset_index() if frame.index.name else frame
+    display({"text/html": _html(shown), "text/plain": shown.to_string(index=False)}, raw=True)
+
+
+def _html(frame: "DataFrame") -> str:
+    """Return a table whose cells stand to the left, which Jupyter's style would not do."""
+    import pandas as pd
+
+    with pd.option_context("display.max_colwidth", None):
+        text = frame.to_html(index=False, border=0, justify="left")
+    return text.replace("<td>", '<td style="text-align: left">')
 
 
 def provenance(row: Measurement) -> str:

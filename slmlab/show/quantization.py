@@ -1,5 +1,6 @@
 """The pictures of lab 03: one rounded block, what is inside a file, and what it costs."""
 
+import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ _TYPES = {
     "Q4_K": "orange",
     "Q4_0": "vermilion",
 }
+_GREYS = ("#444444", "#888888", "#bbbbbb")
 _MARKS = {"Q4_0": ("_", 15), "Q8_0": (".", 7)}
 
 
@@ -56,22 +58,24 @@ def inside(weights: Mapping[str, Mapping[str, int]], fell_back: Mapping[str, int
     `weights` counts them by type for each label; `fell_back` counts the tensors that fell back.
     """
     picture, ax = show.axes(
-        "What is inside each file", "share of the weights (%)", height=1.8 + 0.4 * len(weights)
+        "What is inside each file, and how many tensors fell back",
+        "share of the weights (%)",
+        height=1.8 + 0.4 * len(weights),
     )
     present = [type for type in _TYPES if any(type in counts for counts in weights.values())]
     others = sorted({type for counts in weights.values() for type in counts} - set(present))
-    for row, counts in enumerate(weights.values()):
+    colours = {type: COLOURS[_TYPES[type]] for type in present}
+    colours |= dict(zip(others, itertools.cycle(_GREYS), strict=False))
+    for row, (name, counts) in enumerate(weights.items()):
         left = 0.0
-        for type in (*present, *others):
+        for type, colour in colours.items():
             share = 100 * counts.get(type, 0) / sum(counts.values())
-            colour = COLOURS[_TYPES[type]] if type in _TYPES else "#999999"
             ax.barh(row, share, left=left, color=colour, label=None if row else type)
             left += share
-        count = fell_back[list(weights)[row]]
-        ax.text(101, row, f"{count} tensors fell back", va="center", fontsize=9)
+        ax.text(101, row, f"fell back: {fell_back[name]}", va="center", fontsize=9)
     ax.set_yticks(range(len(weights)), list(weights))
     ax.invert_yaxis()
-    ax.set_xlim(0, 128)
+    ax.set_xlim(0, 122)
     ax.set_xticks(range(0, 101, 20))
     ax.grid(visible=False)
     picture.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=8)
@@ -79,13 +83,18 @@ def inside(weights: Mapping[str, Mapping[str, int]], fell_back: Mapping[str, int
 
 
 def quality_by_size(
-    points: Mapping[str, tuple[float, float, float]], front: Collection[str], guess: Any = ...
+    points: Mapping[str, tuple[float, float, float]],
+    front: Collection[str],
+    source: str,
+    guess: Any = ...,
 ) -> "Figure":
     """Draw (bytes, perplexity, standard error) of each file, and the line of those not beaten.
 
-    `guess` is a perplexity.
+    `source` names what all files were made from; `guess` is a perplexity.
     """
-    picture, ax = show.axes("Size against perplexity", "file (MB)", "perplexity (lower is better)")
+    title = f"Size against perplexity, all made from {source}"
+    picture, ax = show.axes(title, "file (MB)", "perplexity (lower is better)")
+    ax.title.set_fontsize(10)
     for name, (size, value, error) in points.items():
         colour = COLOURS["blue" if name in front else "orange"]
         ax.errorbar(size / 1e6, value, error, fmt="o", color=colour, elinewidth=1, capsize=3)
@@ -140,7 +149,7 @@ def side_by_side(rows: Sequence[Measurement], parameters: Mapping[str, int]) -> 
     wide = table.pivot_table("GB", ["model", "type"], "how", sort=False)
     counts = wide.index.get_level_values("model").map(parameters)
     wide["published (bits/weight)"] = 8e9 * wide["published (GB)"] / counts
-    shown = wide.map(lambda value: "" if value != value else f"{value:.3g}")
+    shown = wide.map(lambda value: "" if value != value else f"{value:.3f}")
     return shown.rename_axis(columns=None)
 
 
@@ -158,5 +167,6 @@ def _label(ax: "Axes", points: Mapping[str, tuple[float, float, float]]) -> None
             textcoords="offset points",
             ha="left" if right else "right",
             fontsize=9,
+            zorder=5,
         )
         label.set_path_effects([withStroke(linewidth=3, foreground="white")])

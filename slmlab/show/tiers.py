@@ -31,6 +31,7 @@ def ladder(models: Sequence[tuple[str, int, str]], cut_offs: Sequence[float]) ->
         ax.axvline(cut_off, linestyle=":", color=COLOURS["black"])
         ax.text(cut_off, 1.01, _short(cut_off), transform=ax.get_xaxis_transform(), ha="center")
     _rows(ax, [title for title, _, _ in models], fontsize=8)
+    ax.set_xlim(left=1e8)
     _logarithmic(ax, "x", (1e8, 3e8, 1e9, 3e9, 1e10, 3e10), _short)
     ax.legend(loc="lower left", title="tier")
     return picture

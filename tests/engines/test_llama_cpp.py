@@ -77,10 +77,13 @@ def test_what_cannot_be_written_is_refused_in_a_sentence(engine, prompt, tokens)
 
 
 @pytest.mark.slow
-def test_closing_twice_is_harmless(smollm2):
+def test_closing_twice_is_harmless_and_use_afterwards_is_refused(smollm2):
     engine = llama_cpp.load(smollm2, context=64)
     engine.close()
     engine.close()
+    for use in (engine.tokenize, engine.generate, lambda text: engine.evaluate([1])):
+        with pytest.raises(EngineError, match="was closed; load it again"):
+            use("hello")
 
 
 def test_a_file_that_is_no_model_never_reaches_llama_cpp(tmp_path):

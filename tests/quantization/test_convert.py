@@ -144,5 +144,7 @@ def test_folder_in_use_and_damaged_file_are_refused(tmp_path):
 @pytest.mark.slow
 def test_folder_with_something_in_it_is_never_written_to(smollm2, tmp_path):
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(QuantizationError, match="not empty"):
+    with pytest.raises(QuantizationError, match="there already"):
         to_huggingface(smollm2, tmp_path)
+    with pytest.raises(QuantizationError, match="there already"):
+        to_huggingface(smollm2, tmp_path / "thesis.txt")

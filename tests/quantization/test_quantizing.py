@@ -7,7 +7,7 @@ import pytest
 
 from slmlab.errors import InvalidModelFile, QuantizationError, UsageError
 from slmlab.gguf import inspect, read_header
-from slmlab.quantization import quantize, quantizing
+from slmlab.quantization import disk, quantize, quantizing
 
 
 @pytest.mark.slow
@@ -79,7 +79,7 @@ def test_source_is_never_overwritten(smollm2, tmp_path):
 @pytest.mark.slow
 def test_full_disk_is_said_before_anything_is_written(smollm2, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(2, 1, 1_000_000)
-    monkeypatch.setattr(quantizing.shutil, "disk_usage", lambda _: usage)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
     with pytest.raises(QuantizationError, match=r"needs 271 MB and .* has 1 MB free; make room"):
         quantize(smollm2, ["F16"], tmp_path)
     assert list(tmp_path.glob("*.gguf")) == []
