@@ -33,11 +33,12 @@ def test_shares_inside_a_file_fill_its_bar_and_unknown_types_count():
 
 
 def test_the_front_is_a_line_through_its_files_only():
-    picture = pictures.quality_by_size(POINTS, ["F16", "Q4_0"], 13.5)
+    picture = pictures.quality_by_size(POINTS, ["F16", "Q4_0"], "model.gguf", 13.5)
     front = next(line for line in picture.axes[0].lines if line.get_label() == "Pareto front")
     assert list(front.get_xdata()) == [92, 270]
     assert list(front.get_ydata()) == [13, 12]
     assert {*POINTS, "your guess: 13.5"} <= set(texts(picture))
+    assert "model.gguf" in picture.axes[0].get_title(loc="left")
 
 
 def test_the_roof_is_bandwidth_divided_by_size():
@@ -54,5 +55,5 @@ def test_published_computed_and_measured_stand_side_by_side():
         measurement.computed("N", "Q4_0", 1.5e9, "bytes"),
     ]
     table = pictures.side_by_side(rows, {"M": 4_000_000_000, "N": 3_000_000_000})
-    assert list(table.loc[("M", "Q4_0")]) == ["2", "2.3", "4"]
-    assert list(table.loc[("N", "Q4_0")]) == ["", "1.5", ""]
+    assert list(table.loc[("M", "Q4_0")]) == ["2.000", "2.300", "4.000"]
+    assert list(table.loc[("N", "Q4_0")]) == ["", "1.500", ""]
