@@ -30,7 +30,7 @@ test: $(VENV)/.tester
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=600 labs
 
 lab: $(VENV)/.learner
-	$(BIN)/jupyter lab --notebook-dir=labs
+	$(BIN)/jupyter lab --ServerApp.root_dir=labs
 
 bench: $(VENV)/.tester
 	$(BIN)/python tests/bench.py

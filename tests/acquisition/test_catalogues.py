@@ -197,7 +197,7 @@ class TestAzure:
         with pytest.raises(NotPossibleHere, match=r"pip install azure-ai-ml azure-identity"):
             azure_models(offline=False)
         assert set(azure_models().how) == {"recorded"}
-        assert "azure-ai-ml" in capsys.readouterr().err
+        assert "azure-ai-ml" in capsys.readouterr().out
 
 
 class TestCompare:
