@@ -1,7 +1,7 @@
 """Our measurements against llama.cpp's own tools, built from the same source: `make bench`.
 
-Each pair is run in turn, native then ours, `ROUNDS` times; a row shows the median of the ratios
-and their range. Ratios of speeds are ours / native (1 is parity, more is faster); ratios of
+Each pair is run in turn, in each round in the other order; a row shows the median of the rounds'
+ratios and their range. Ratios of speeds are ours / native (1 is parity, more is faster); ratios of
 seconds are ours / native too (less is faster).
 """
 
@@ -25,7 +25,7 @@ from slmlab.quantization import quantize
 
 TYPES = ("F16", "Q8_0", "Q5_1", "Q4_0")
 TOOLS = ("llama-bench", "llama-perplexity")
-PROMPT, DECODE, REPETITIONS, CHUNKS = 512, 128, 3, 8
+PROMPT, DECODE, REPETITIONS, CHUNKS = 512, 128, 3, 4
 LIMITS = {
     "prompt speed": (0.95, 9.0),
     "decode speed": (0.95, 9.0),
@@ -85,21 +85,37 @@ def timed(work: Callable) -> tuple[object, float]:
     return work(), time.perf_counter() - start
 
 
-def compare_speed(tools: dict[str, Path], model: Path) -> dict[str, float]:
+def both(native: Callable, ours: Callable, ours_first: bool) -> tuple:
+    """Return what the native tool and what ours gave, run in the order asked for."""
+    if ours_first:
+        result = ours()
+        return native(), result
+    return native(), ours()
+
+
+def compare_speed(tools: dict[str, Path], model: Path, ours_first: bool) -> dict[str, float]:
     """Return the ratios of one round of speed."""
-    prompt, decode = native_speed(tools["llama-bench"], model)
-    ours = measurement.speed(model, PROMPT, DECODE, REPETITIONS)
+    (prompt, decode), ours = both(
+        lambda: native_speed(tools["llama-bench"], model),
+        lambda: measurement.speed(model, PROMPT, DECODE, REPETITIONS),
+        ours_first,
+    )
     return {
         "prompt speed": ours.prompt_tokens_per_second / prompt,
         "decode speed": ours.decode_tokens_per_second / decode,
     }
 
 
-def compare_perplexity(tools: dict[str, Path], model: Path, text: Path) -> dict[str, float]:
+def compare_perplexity(
+    tools: dict[str, Path], model: Path, text: Path, ours_first: bool
+) -> dict[str, float]:
     """Return the ratios of one round of perplexity: the whole run, loading included."""
-    output, native_seconds = native_perplexity(tools["llama-perplexity"], model, text)
+    (output, native_seconds), (ours, seconds) = both(
+        lambda: native_perplexity(tools["llama-perplexity"], model, text),
+        lambda: timed(lambda: measurement.perplexity(model, text.read_text("utf-8"), CHUNKS)),
+        ours_first,
+    )
     native = float(re.search(r"PPL = ([\d.]+)", output)[1])
-    ours, seconds = timed(lambda: measurement.perplexity(model, text.read_text("utf-8"), CHUNKS))
     return {
         "perplexity seconds": seconds / native_seconds,
         "perplexity value": ours.value / native,
@@ -121,7 +137,7 @@ def compare_divergence(tools: dict[str, Path], model: Path, base: Path, text: Pa
 def main() -> int:
     """Run every comparison and print one table; 1 if a limit is not kept."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=6)
     rounds = parser.parse_args().rounds
     tools = build_tools()
     files = {made.type: made.path for made in quantize(fetch("smollm2-135m-instruct").path, TYPES)}
@@ -132,7 +148,9 @@ def main() -> int:
         for number in range(1, rounds + 1):
             print(f"round {number} of {rounds}", file=sys.stderr)
             for kind, model in files.items():
-                row = compare_speed(tools, model) | compare_perplexity(tools, model, text)
+                ours_first = number % 2 == 0
+                row = compare_speed(tools, model, ours_first)
+                row |= compare_perplexity(tools, model, text, ours_first)
                 for name, ratio in row.items():
                     ratios.setdefault((kind, name), []).append(ratio)
         for kind in TYPES[1:]:
