@@ -116,9 +116,8 @@ class TestAzure:
 
     @pytest.fixture
     def client(self):
-        ml = pytest.importorskip("azure.ai.ml", reason="the extra `azure` is not installed")
-        pytest.importorskip("azure.identity", reason="the extra `azure` is not installed")
         import requests
+        from azure.ai import ml
         from azure.core.credentials import AccessToken
         from azure.core.pipeline.transport import RequestsTransport
 
