@@ -43,6 +43,8 @@ lock: $(VENV)/.tester
 		-o requirements.lock
 	$(BIN)/uv pip compile pyproject.toml --extra azure --extra test --universal \
 		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
+	$(BIN)/uv pip compile --group olive --universal --python-version 3.11 --no-annotate \
+		-o slmlab/environments/olive.txt
 
 clean:
 	rm -rf $(VENV) build

@@ -87,6 +87,13 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--speed", action="store_true", help="of reading and of writing")
     measure.add_argument("--memory", action="store_true", help="peak of a separate process")
 
+    engines = add("engines", _engines, "Say which engines and environments run here, or why not.")
+    install = engines.add_subparsers(metavar="[install NAME]").add_parser(
+        "install", help="make an environment; its path comes last"
+    )
+    install.set_defaults(command=_install)
+    install.add_argument("name", metavar="NAME", help="such as olive")
+
     run = add("run", _run, "Execute labs and write a report; its path comes last.", False)
     run.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
     run.add_argument("--profile", metavar="P", default="quick", help="quick, standard or full")
@@ -311,6 +318,33 @@ def _text(named: str) -> str:
         return path.read_text("utf-8") if path.is_file() else measurement.text(named)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not text in UTF-8; give a text file.") from None
+
+
+def _engines(options: argparse.Namespace) -> None:
+    from slmlab import engines
+
+    rows = engines.overview()
+    if options.json:
+        return _json({"engines": rows})
+    _table(
+        ("engine", "runs", "version", "precisions", "why not"),
+        [
+            (
+                row["name"],
+                "yes" if row["runs"] else "no",
+                row["version"] or "-",
+                ", ".join(row["precisions"]) or "-",
+                row["why_not"] or "-",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _install(options: argparse.Namespace) -> None:
+    from slmlab import environments
+
+    print(environments.ensure(options.name).path)
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -5,16 +5,15 @@ metadata, times this machine's slowness: found by writing a few tokens with the 
 the cache, and by reading memory if it is not.
 """
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slmlab import machine
+from slmlab import engines, environments, machine
 from slmlab.acquisition import cached
 from slmlab.engines import llama_cpp
-from slmlab.files import cache_path
+from slmlab.files import cache_path, free_bytes
 from slmlab.measurement import Measurement
 from slmlab.notebooks.labs import Lab, find_labs
 
@@ -57,15 +56,17 @@ class Facts:
     """What the answer depends on.
 
     `memory_bytes` and `disk_bytes` are free now, the latter where the cache is;
-    `download_bytes` is what the model still needs there; `engine_problem` says why llama.cpp
-    cannot run, if it cannot; `slowness` is this machine's time divided by the reference
-    machine's, and `pace` says in a sentence how that was found.
+    `download_bytes` is what the model still needs there, `environment_bytes` what each
+    environment that is not ready needs; `engine_problems` says of each engine that cannot run
+    why; `slowness` is this machine's time divided by the reference machine's, and `pace` says in
+    a sentence how that was found.
     """
 
     memory_bytes: int
     disk_bytes: int
     download_bytes: int
-    engine_problem: str | None
+    environment_bytes: dict[str, int]
+    engine_problems: dict[str, str]
     slowness: float
     pace: str
 
@@ -88,13 +89,16 @@ def report() -> dict[str, Any]:
 def look() -> Facts:
     """Find out what matters about this machine, in a second or two."""
     model = cached(MODEL)
-    engine_problem = llama_cpp.why_not()
-    slowness, pace = _slowness(model.path if model and not engine_problem else None)
+    lacking = {row["name"]: row["why_not"] for row in engines.overview() if not row["runs"]}
+    slowness, pace = _slowness(model.path if model and "llama_cpp" not in lacking else None)
     return Facts(
         memory_bytes=machine.available_memory_bytes(),
-        disk_bytes=_free_disk(cache_path()),
+        disk_bytes=free_bytes(cache_path()),
         download_bytes=0 if model else MODEL_BYTES,
-        engine_problem=engine_problem,
+        environment_bytes={
+            name: recipe.bytes for name, recipe in environments.RECIPES.items() if name in lacking
+        },
+        engine_problems={name: why for name, why in lacking.items() if name in engines.NAMES},
         slowness=slowness,
         pace=pace,
     )
@@ -109,9 +113,21 @@ def _check(lab: Lab, facts: Facts) -> LabCheck:
         why = f"The standard profile would take about {standard:.0f} minutes; keep to quick."
         return LabCheck(lab.name, "runs smaller", why, quick)
     why = f"Everything it needs is here; the standard profile takes about {standard:.1f} minutes."
-    if lab.needs_model and facts.download_bytes:
-        why = f"It first fetches the model, {facts.download_bytes / 1e6:.0f} MB."
+    if missing := _missing(lab, facts):
+        parts = [f"{what}, {bytes / 1e6:,.0f} MB" for what, bytes in missing.items()]
+        why = f"It first fetches {' and '.join(parts)}."
     return LabCheck(lab.name, "runs", why, quick)
+
+
+def _missing(lab: Lab, facts: Facts) -> dict[str, int]:
+    """Return the bytes of whatever a lab still has to bring here, by what it is."""
+    needed = {
+        f"the {name} environment": facts.environment_bytes.get(name, 0)
+        for name in lab.needs_environments
+    }
+    if lab.needs_model:
+        needed = {"the model": facts.download_bytes} | needed
+    return {what: bytes for what, bytes in needed.items() if bytes}
 
 
 def _obstacle(lab: Lab, facts: Facts) -> str | None:
@@ -121,12 +137,14 @@ def _obstacle(lab: Lab, facts: Facts) -> str | None:
             f"It needs {lab.memory_bytes / 1e9:.1f} GB of free memory and "
             f"{facts.memory_bytes / 1e9:.1f} GB is free; close other programs."
         )
-    if lab.needs_model and facts.engine_problem:
-        return f"It runs a model, but {facts.engine_problem}."
-    if lab.needs_model and facts.disk_bytes < facts.download_bytes:
+    for engine in (*["llama_cpp"] * lab.needs_model, *lab.needs_engines):
+        if engine in facts.engine_problems:
+            return f"It runs a model, but {facts.engine_problems[engine]}."
+    missing = _missing(lab, facts)
+    if facts.disk_bytes < sum(missing.values()):
         return (
-            f"The model takes {facts.download_bytes / 1e6:.0f} MB of disk and "
-            f"{facts.disk_bytes / 1e6:.0f} MB is free; make room, or point SLMLAB_CACHE elsewhere."
+            f"It needs {' and '.join(missing)}, {sum(missing.values()) / 1e6:,.0f} MB of disk, and "
+            f"{facts.disk_bytes / 1e6:,.0f} MB is free; make room, or point SLMLAB_CACHE elsewhere."
         )
     return None
 
@@ -146,10 +164,3 @@ def _slowness(model: Path | None) -> tuple[float, str]:
         f"Minutes are scaled by how fast the model writes: {rate:.0f} tokens per second here, "
         f"{REFERENCE_DECODE.value:.0f} on the reference machine."
     )
-
-
-def _free_disk(folder: Path) -> int:
-    """Return the free bytes where a folder is, or will be."""
-    while not folder.exists():
-        folder = folder.parent
-    return shutil.disk_usage(folder).free

@@ -35,8 +35,16 @@ class NotPossibleHere(SlmlabError):
     exit_code = 3
 
 
+class NoRoom(NotPossibleHere):
+    """The disk has too little room for what was asked."""
+
+
 class FetchError(NotPossibleHere):
-    """A model could not be brought here: no network, no space, no source."""
+    """A model could not be brought here: no network, no source."""
+
+
+class EnvironmentFailed(NotPossibleHere):
+    """An environment could not be made: no network, no such package, a full disk."""
 
 
 class VerificationError(SlmlabError):

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+import shutil
+import sys
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +12,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from slmlab.errors import FetchError
+from slmlab.errors import FetchError, NoRoom
 
 _PACKAGE = Path(__file__).parent
 
@@ -36,6 +38,24 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def free_bytes(folder: Path) -> int:
+    """Return the free bytes of the disk where a folder is, or will be."""
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def check_room(needed: int, folder: Path, what: str) -> None:
+    """Raise `NoRoom` unless `needed` more bytes fit on the disk where `folder` is, or will be."""
+    free = free_bytes(folder)
+    if free < needed:
+        raise NoRoom(
+            f"{what} needs {needed / 1e6:,.0f} MB and the disk that holds {folder} has "
+            f"{free / 1e6:,.0f} MB free: make room there, or use a folder on another disk (the "
+            f"cache's is set in SLMLAB_CACHE)."
+        )
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block succeeds.
@@ -55,15 +75,46 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary path to make a folder at; it becomes `path` only if the block succeeds.
+
+    `path` must not be there, or be an empty folder.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    try:
+        yield aside
+        for made in filter(Path.is_file, aside.rglob("*")):
+            with made.open("rb+") as file:
+                os.fsync(file.fileno())
+        if path.is_dir():
+            path.rmdir()  # Windows replaces no folder, not even an empty one
+        aside.replace(path)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+@contextmanager
 def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
     """Hold a lock beside `path`, shared by every process on this machine."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = path.with_name(f".{path.name}.lock")
+    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
-        with filelock.FileLock(lock, timeout=timeout):
-            yield
+        _acquire(lock, path, timeout)
     except filelock.Timeout:
         raise FetchError(
             f"Another program has been working on {path.name} for {timeout:.0f} s; "
             f"wait for it, or stop it, and try again."
         ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:
+    try:
+        lock.acquire(timeout=min(1, timeout))
+    except filelock.Timeout:
+        print(f"Waiting for another program to finish {path.name}.", file=sys.stderr, flush=True)
+        lock.acquire(timeout=timeout)

@@ -4,11 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from slmlab.cli import main
+from slmlab.environments import Environment, making
 from slmlab.errors import LabError
 from slmlab.lessons import progress
 from slmlab.lessons.question import Verdict
@@ -67,6 +69,33 @@ def test_doctor_says_of_each_lab_what_it_does_here(as_json):
     assert {lab["status"] for lab in found["labs"]} <= {"runs", "runs smaller", "recorded"}
 
 
+def test_engines_says_what_runs_here_or_why_not(slmlab, as_json, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
+    rows = {row["name"]: row for row in as_json("engines")["engines"]}
+    assert rows.keys() >= {"llama_cpp", "transformers", "onnx", "mlx", "olive"}
+    assert rows["llama_cpp"]["runs"] and "Q4_0" in rows["llama_cpp"]["precisions"]
+    assert not rows["olive"]["runs"]
+    assert "slmlab engines install olive" in rows["olive"]["why_not"]
+    code, out, _ = slmlab("engines")
+    assert code == 0
+    assert out.splitlines()[0].split() == ["engine", "runs", "version", "precisions", "why", "not"]
+
+
+def test_an_installed_environment_ends_with_its_path(slmlab, tmp_path, monkeypatch):
+    made = Environment("olive", tmp_path / "olive")
+    monkeypatch.setattr("slmlab.environments.ensure", {"olive": made}.__getitem__)
+    assert slmlab("engines", "install", "olive") == (0, f"{made.path}\n", "")
+
+
+def test_an_environment_that_cannot_be_made_is_exit_code_3(slmlab, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
+    olive = making.RECIPES["olive"]
+    monkeypatch.setitem(making.RECIPES, "olive", replace(olive, bytes=10**18))
+    code, out, err = slmlab("engines", "install", "olive")
+    assert (code, out) == (3, "")
+    assert err.startswith("slmlab: The olive environment needs") and err.count("\n") == 1
+
+
 def test_progress_shows_every_question(slmlab, as_json):
     progress.remember(Verdict("tiers.q1", "correct", ""))
     found = as_json("progress")
@@ -87,6 +116,7 @@ def test_progress_shows_every_question(slmlab, as_json):
         (["run", "no_such_lab"], 2, "no_such_lab"),
         (["run", "01", "--profile", "quikc"], 2, "quick, standard, full"),
         (["verify", "no_such_lab"], 2, "no_such_lab"),
+        (["engines", "install", "olives"], 2, "choose olive"),
     ],
 )
 def test_a_problem_is_one_sentence_and_its_exit_code(

@@ -13,7 +13,8 @@ GOOD = doctor.Facts(
     memory_bytes=8_000_000_000,
     disk_bytes=50_000_000_000,
     download_bytes=0,
-    engine_problem=None,
+    environment_bytes={},
+    engine_problems={},
     slowness=1.0,
     pace="Minutes are those of the reference machine.",
 )
@@ -62,8 +63,11 @@ def test_a_model_that_is_not_here_yet_is_announced():
     ("lack", "words"),
     [
         ({"memory_bytes": 900_000_000}, "needs 1.2 GB of free memory and 0.9 GB is free"),
-        ({"disk_bytes": 5_000_000, "download_bytes": 98_000_000}, "98 MB of disk and 5 MB is free"),
-        ({"engine_problem": "llama-cpp-python is not installed"}, "is not installed"),
+        (
+            {"disk_bytes": 5_000_000, "download_bytes": 98_000_000},
+            "98 MB of disk, and 5 MB is free",
+        ),
+        ({"engine_problems": {"llama_cpp": "it is not installed"}}, "but it is not installed"),
     ],
 )
 def test_what_is_missing_is_named_and_the_lab_is_recorded(lack, words):
@@ -74,8 +78,36 @@ def test_what_is_missing_is_named_and_the_lab_is_recorded(lack, words):
 
 
 def test_a_lab_without_a_model_needs_neither_engine_nor_disk():
-    bare = replace(GOOD, engine_problem="none", disk_bytes=0, download_bytes=98_000_000)
+    bare = replace(
+        GOOD, engine_problems={"llama_cpp": "none"}, disk_bytes=0, download_bytes=98_000_000
+    )
     assert check(bare, lab(needs_model=False)).status == "runs"
+
+
+def test_an_engine_is_missed_only_where_it_is_needed():
+    on_windows = replace(GOOD, engine_problems={"mlx": "MLX does not exist for Windows"})
+    said = check(on_windows, lab(needs_engines=("transformers", "mlx")))
+    assert (said.status, said.why) == (
+        "recorded",
+        "It runs a model, but MLX does not exist for Windows.",
+    )
+    assert check(on_windows, lab(needs_engines=("transformers",))).status == "runs"
+
+
+def test_an_environment_that_is_not_here_yet_is_announced():
+    without = replace(GOOD, download_bytes=98_000_000, environment_bytes={"olive": 2_700_000_000})
+    said = check(without, lab(needs_environments=("olive",)))
+    assert said.status == "runs"
+    assert said.why == "It first fetches the model, 98 MB and the olive environment, 2,700 MB."
+    assert "olive" not in check(without, lab()).why
+
+
+def test_a_disk_too_small_for_the_environment_is_said():
+    full = replace(GOOD, disk_bytes=10**9, environment_bytes={"olive": 2_700_000_000})
+    said = check(full, lab(needs_environments=("olive",)))
+    assert said.status == "recorded"
+    assert "the olive environment, 2,700 MB of disk, and 1,000 MB is free" in said.why
+    assert check(full, lab()).status == "runs"
 
 
 def test_a_full_disk_does_not_matter_once_the_model_is_here():

@@ -13,10 +13,15 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from slmlab import environments
+
 ROOT = Path(__file__).parent.parent
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
 EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME_LOCK, TEST_LOCK = ROOT / "requirements.lock", ROOT / "requirements-test.lock"
+ENVIRONMENT_LOCKS = {name: ROOT / f"slmlab/environments/{name}.txt" for name in GROUPS}
+LOCKS = [RUNTIME_LOCK, TEST_LOCK, *ENVIRONMENT_LOCKS.values()]
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 
 LINUX = {"sys_platform": "linux", "os_name": "posix", "platform_system": "Linux"}
@@ -49,7 +54,7 @@ def pinned(lock: Path, system: dict[str, str], python: str) -> dict[str, str]:
     return versions
 
 
-@pytest.mark.parametrize("lock", [RUNTIME_LOCK, TEST_LOCK], ids=lambda lock: lock.name)
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
 def test_every_line_of_a_lock_is_one_exact_version(lock):
     for pin in pins(lock):
         assert "*" not in version(pin)
@@ -70,6 +75,20 @@ def test_locks_satisfy_pyproject_on_every_system(system, python):
                 assert versions[canonicalize_name(requirement.name)] in requirement.specifier
 
 
+@pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize("name", GROUPS)
+def test_an_environment_has_what_its_group_asks_for_on_every_system(name, system, python):
+    versions = pinned(ENVIRONMENT_LOCKS[name], SYSTEMS[system], python)
+    for requirement in map(Requirement, GROUPS[name]):
+        if applies(requirement, SYSTEMS[system], python):
+            assert versions[canonicalize_name(requirement.name)] in requirement.specifier
+
+
+def test_every_environment_has_a_group_of_its_own():
+    assert set(environments.NAMES) == set(GROUPS)
+
+
 def test_packages_of_one_system_stay_there():
     on = {name: pinned(RUNTIME_LOCK, system, "3.11").keys() for name, system in SYSTEMS.items()}
     assert {"mlx", "mlx-lm", "mlx-cpu", "pexpect"} <= on["linux"]
@@ -85,9 +104,10 @@ def test_test_lock_adds_to_the_runtime_lock_and_changes_nothing():
     assert "jupyter-repo2docker" not in RUNTIME_LOCK.read_text("utf-8")
 
 
-def test_lock_brings_no_cuda():
-    names = {pin.name for pin in pins(TEST_LOCK)}
-    assert not [name for name in names if re.match(r"nvidia-|cuda-|triton", name)]
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_no_lock_brings_cuda(lock):
+    names = {pin.name for pin in pins(lock)}
+    assert not [name for name in names if re.match(r"nvidia-(?!ml-py)|cuda-|triton", name)]
 
 
 def test_tests_run_on_the_locked_versions():
@@ -123,7 +143,7 @@ def test_binder_says_the_same_as_the_conda_environment():
 
 def test_python_of_the_environments_is_the_oldest_that_the_project_takes():
     assert PROJECT["requires-python"] == ">=3.11"
-    for lock in (RUNTIME_LOCK, TEST_LOCK):
+    for lock in LOCKS:
         assert "--python-version 3.11 " in lock.read_text("utf-8").splitlines()[1]
 
 

@@ -39,7 +39,7 @@ def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = Non
     The call may be broken off at any moment: the next one goes on. Processes that fetch the same
     model at once download it once.
 
-    Raises `UnknownModel`, `LicenceNotAccepted`, `FetchError` (no source gave it, or no space) and
+    Raises `UnknownModel`, `LicenceNotAccepted`, `FetchError` (no source gave it), `NoRoom` and
     `VerificationError` (the file that came is another one).
     """
     model = card(name)

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from slmlab.acquisition.arrival import Arrival, Unavailable, make_room
-from slmlab.errors import FetchError
+from slmlab.acquisition.arrival import Arrival, Unavailable
+from slmlab.errors import SlmlabError
+from slmlab.files import check_room
 from slmlab.tiers import ModelCard
 
 
@@ -83,7 +84,7 @@ def _download(model: ModelCard, folder: Path) -> Arrival:
     with partial.open("ab") as file:
         if file.tell() > offered.size:
             file.truncate(0)
-        make_room(offered.size - file.tell(), folder)
+        check_room(offered.size - file.tell(), folder, "The download")
         http_get(
             hf_hub_url(
                 model.gguf_repository, model.gguf_file, revision=info.sha, endpoint=endpoint()
@@ -105,7 +106,7 @@ def _explained(repository: str) -> Iterator[None]:
 
     try:
         yield
-    except FetchError:
+    except SlmlabError:
         raise
     except GatedRepoError:
         raise Unavailable(

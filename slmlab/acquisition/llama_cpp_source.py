@@ -12,9 +12,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from slmlab.acquisition.arrival import make_room
 from slmlab.errors import FetchError, NotPossibleHere, VerificationError
-from slmlab.files import cache_path, locked, sha256
+from slmlab.files import cache_path, check_room, locked, sha256
 
 PACKAGE = "llama-cpp-python"
 SHA256 = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
@@ -55,7 +54,7 @@ def _installed_version() -> str:
 
 
 def _download(version: str, folder: Path) -> Path:
-    make_room(_BYTES, folder)
+    check_room(_BYTES, folder, "The source of llama.cpp")
     print(f"Fetching llama.cpp's source with {PACKAGE} {version} (77 MB, once).", file=sys.stderr)
     # --no-binary, for pip would rather give a wheel, which has no source in it.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE]

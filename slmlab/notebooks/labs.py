@@ -20,7 +20,7 @@ class Lab:
     """One lab: a notebook and what its metadata promises.
 
     `minutes` is machine time by profile; `time_limit_seconds` is for the whole quick run;
-    `memory_bytes` is the peak the lab needs.
+    `memory_bytes` is the peak the lab needs; the engines are those besides llama.cpp.
     """
 
     path: Path
@@ -29,6 +29,8 @@ class Lab:
     time_limit_seconds: float
     memory_bytes: int
     needs_model: bool
+    needs_engines: tuple[str, ...] = ()
+    needs_environments: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -92,6 +94,8 @@ def _read(path: Path) -> Lab:
             time_limit_seconds=about["time_limit_seconds"],
             memory_bytes=about["memory_bytes"],
             needs_model=about["needs_model"],
+            needs_engines=tuple(about.get("needs_engines", ())),
+            needs_environments=tuple(about.get("needs_environments", ())),
         )
     except (KeyError, ValueError, nbformat.ValidationError) as problem:
         raise LabError(

@@ -1,16 +1,17 @@
 """Room for a new file, checked before anything is written."""
 
 import os
-import shutil
 from pathlib import Path
 
 from slmlab.errors import QuantizationError
+from slmlab.files import check_room
 
 
 def prepare(path: Path, needed: int) -> None:
     """Make the folder for `path`, and check that `needed` bytes fit there.
 
-    Raises `QuantizationError` where the folder cannot be made or written to, or the disk is full.
+    Raises `QuantizationError` where the folder cannot be made or written to, and `NoRoom` where
+    the disk is too full.
     """
     folder = path.parent
     try:
@@ -21,9 +22,4 @@ def prepare(path: Path, needed: int) -> None:
         ) from None
     if not os.access(folder, os.W_OK):
         raise QuantizationError(f"The folder {folder} cannot be written to; give another folder.")
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise QuantizationError(
-            f"{path.name} needs {needed / 1e6:.0f} MB and {folder} has {free / 1e6:.0f} MB free; "
-            f"make room or give another folder."
-        )
+    check_room(needed, folder, path.name)

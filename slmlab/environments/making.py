@@ -1,0 +1,209 @@
+"""Making an environment from its locked list, once, and seeing whether it is still whole."""
+
+import hashlib
+import json
+import re
+import shutil
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from slmlab.environments.environment import Environment
+from slmlab.environments.guarded import guarded
+from slmlab.errors import EnvironmentFailed, UsageError
+from slmlab.files import cache_path, check_room, locked, whole
+
+Status = Literal["absent", "ready", "broken"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What an environment is made of.
+
+    `requirements` is the locked list; `package` the one on it that the environment is for, and
+    `module` what must be importable in the end. `bytes` is the disk it takes, with what pip
+    downloads; `minutes` are those of two cores and a fast network.
+    """
+
+    requirements: Path
+    package: str
+    module: str
+    bytes: int
+    minutes: float
+
+
+RECIPES = {
+    "olive": Recipe(Path(__file__).with_name("olive.txt"), "olive-ai", "olive", 2_700_000_000, 3.0),
+}
+NAMES = tuple(RECIPES)
+
+_PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+_STAMP = "installed.json"
+_LARGE_DOWNLOAD = re.compile(r"\s*Downloading (\S+?)-(\d\S*?)-\S+ (\((?:\d\d.* M|.* G)B\))")
+_REASONS = {
+    "No space left on device": "the disk is full; make room, or set SLMLAB_CACHE to a folder on "
+    "another disk",
+    "connection broken|Max retries exceeded|confirming the ssl certificate": "pip could not reach "
+    "a package index; connect to a network, or name an index in PIP_INDEX_URL",
+}
+
+
+def ensure(name: str) -> Environment:
+    """Return the environment `name`, made from its locked list or repaired if that is needed.
+
+    It is kept in the cache under the list's contents and the version of Python. Programs that ask
+    at once make it once. Raises `UsageError` for an unknown name, `NoRoom`, and
+    `EnvironmentFailed` with pip's reason.
+    """
+    environment = _environment(name)
+    try:
+        if not _is_whole(environment):
+            with locked(environment.path):
+                if not _is_whole(environment):
+                    _make(environment, RECIPES[name])
+    except OSError as problem:
+        raise EnvironmentFailed(
+            f"The {name} environment could not be made in {environment.path} "
+            f"({problem.strerror or problem}); make room or get write access there, or set "
+            f"SLMLAB_CACHE to another folder."
+        ) from problem
+    return environment
+
+
+def status(name: str) -> Status:
+    """Return whether an environment is there, without making it."""
+    environment = _environment(name)
+    if not environment.path.exists():
+        return "absent"
+    return "ready" if _is_whole(environment) else "broken"
+
+
+def version(name: str) -> str:
+    """Return the version of the package that an environment is for."""
+    recipe = _recipe(name)
+    return _pins(recipe)[recipe.package]
+
+
+def _recipe(name: str) -> Recipe:
+    if name not in RECIPES:
+        raise UsageError(f"There is no environment {name!r}; choose {', '.join(RECIPES)}.")
+    return RECIPES[name]
+
+
+def _environment(name: str) -> Environment:
+    contents = _recipe(name).requirements.read_bytes() + sys.implementation.cache_tag.encode()
+    key = hashlib.sha256(contents).hexdigest()[:12]
+    return Environment(name, cache_path("environments", f"{name}-{key}"))
+
+
+def _is_whole(environment: Environment) -> bool:
+    """Whether the environment was finished, its Python runs, and no package has gone since.
+
+    It looks at folders, not at the files in them: it must cost next to nothing.
+    """
+    try:
+        expected = json.loads((environment.path / _STAMP).read_text("utf-8"))
+        return set(expected) <= set(_installed(environment))
+    except (OSError, ValueError, subprocess.SubprocessError):
+        return False
+
+
+def _installed(environment: Environment) -> list[str]:
+    """Return what lies among the packages, as the environment's own Python sees it."""
+    code = (
+        "import json, os, sysconfig; print(json.dumps(os.listdir(sysconfig.get_path('purelib'))))"
+    )
+    seen = subprocess.run(
+        [environment.python, "-c", code],
+        env=environment.variables(),
+        capture_output=True,
+        check=True,
+        timeout=60,
+    )
+    return json.loads(seen.stdout)
+
+
+def _make(environment: Environment, recipe: Recipe) -> None:
+    name, home = environment.name, environment.path
+    if home.exists():
+        shutil.rmtree(home)
+    check_room(recipe.bytes, home, f"The {name} environment")
+    started = time.monotonic()
+    _say(
+        f"Making the {name} environment: {recipe.bytes / 1e9:.1f} GB of disk and about "
+        f"{recipe.minutes:.0f} minutes, once."
+    )
+    try:
+        # Without pip: ours installs into it, and only what is on the list is inside.
+        _do(environment, [sys.executable, "-m", "venv", "--without-pip", home])
+        _install(environment, recipe)
+        _do(environment, [environment.python, "-c", f"import {recipe.module}"])
+    except BaseException:
+        shutil.rmtree(home, ignore_errors=True)
+        raise
+    with whole(home / _STAMP) as stamp:
+        stamp.write_text(json.dumps(sorted(_installed(environment))), "utf-8")
+    _say(f"The {name} environment is ready after {time.monotonic() - started:.0f} s.")
+
+
+def _install(environment: Environment, recipe: Recipe) -> None:
+    """Let pip install the list, and nothing that is not on it.
+
+    On Linux the package index has a build of PyTorch for CUDA; the one for CPUs comes from
+    PyTorch's own index. Where that cannot be reached, the libraries that the build for CUDA needs
+    are installed at the end.
+    """
+    torch = _pins(recipe).get("torch")
+    if torch and sys.platform == "linux":
+        cpu_only = ["--no-deps", "--retries", "0", "--timeout", "15", "--index-url", _PYTORCH_CPU]
+        with suppress(EnvironmentFailed):
+            _do(environment, _pip(environment, *cpu_only, f"torch=={torch}"))
+    _do(environment, _pip(environment, "--no-deps", "--requirement", recipe.requirements))
+    if torch:
+        _do(environment, _pip(environment, f"torch=={torch}"))
+
+
+def _pip(environment: Environment, *arguments: str | Path) -> list[str | Path]:
+    pip = [sys.executable, "-m", "pip", "--python", environment.python, "install"]
+    return [*pip, "--progress-bar=off", "--no-input", "--disable-pip-version-check", *arguments]
+
+
+def _do(environment: Environment, command: list[str | Path]) -> None:
+    """Run one step, saying what takes pip long."""
+    # What a killed pip had unpacked lies in the environment, and goes when that is made again.
+    variables = environment.variables() | {"TMPDIR": str(environment.path)}
+    log = []
+    with guarded(command, variables, stderr=subprocess.STDOUT) as step:
+        for line in step.stdout:
+            log.append(line.strip())
+            if large := _LARGE_DOWNLOAD.match(line):
+                _say("Downloading {} {} {}.".format(*large.groups()))
+            elif line.startswith("Installing collected packages: ") and "," in line:
+                _say(f"Installing {line.count(',') + 1} packages.")
+        step.wait()
+    if step.returncode:
+        raise EnvironmentFailed(
+            f"The {environment.name} environment could not be made: {_why(log)}."
+        )
+
+
+def _why(log: list[str]) -> str:
+    """Return why a step failed: pip's last line is often only the consequence."""
+    for sign, meaning in _REASONS.items():
+        if any(re.search(sign, line) for line in log):
+            return meaning
+    errors = [line.removeprefix("ERROR: ") for line in log if line.startswith("ERROR: ")]
+    return (errors or [line for line in log if line] or ["it was stopped"])[-1].rstrip(".")
+
+
+def _pins(recipe: Recipe) -> dict[str, str]:
+    """Return the version of each package on the list."""
+    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", recipe.requirements.read_text("utf-8"), re.M))
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
