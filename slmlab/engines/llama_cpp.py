@@ -4,43 +4,36 @@ The high-level `Llama` class copies every row of logits into Python; here a call
 of llama.cpp's own memory, so that measuring costs next to nothing.
 """
 
-import codecs
 import ctypes
 import functools
 import importlib.util
-import time
 import weakref
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab import gguf
-from slmlab.errors import EngineError, UsageError
+from slmlab.engines import chat
+from slmlab.engines.engine import (
+    BATCH_TOKENS,
+    Engine,
+    Messages,
+    must_be_known,
+    must_fit_memory,
+    must_hold_tokens,
+)
+from slmlab.engines.grammar import Grammar
+from slmlab.errors import EngineError, NotPossibleHere, UsageError
 from slmlab.machine import usable_threads
+from slmlab.quantization import quantize
 
 if TYPE_CHECKING:
     import numpy as np
 
-Messages = Sequence[dict[str, str]]
+PRECISIONS = ("F16", "Q8_0", "Q5_1", "Q4_0")
 
-BATCH_TOKENS = 2048
-"""The most tokens handed to llama.cpp in one call, as llama-bench and llama-perplexity do."""
-
-
-@dataclass(frozen=True)
-class Generation:
-    """What a model wrote and how long it took.
-
-    `seconds_to_first_token` includes reading the prompt; `decode_tokens_per_second` counts the
-    tokens after the first, and is 0.0 where there are none.
-    """
-
-    text: str
-    prompt_tokens: int
-    new_tokens: int
-    seconds_to_first_token: float
-    decode_tokens_per_second: float
+KV_TYPES = ("F16", "Q8_0", "Q4_0")
+"""The types that the keys and values of read tokens can be kept in."""
 
 
 def why_not() -> str | None:
@@ -50,42 +43,57 @@ def why_not() -> str | None:
     return "llama-cpp-python is not installed; install it with: pip install llama-cpp-python"
 
 
-def load(path: Path, context: int = 2048, threads: int | None = None) -> "LlamaCpp":
+def prepare(source: Path, precision: str) -> Path:
+    """Return a GGUF file quantised to one of `PRECISIONS`, made once and kept in the cache."""
+    must_be_known(precision, PRECISIONS)
+    return quantize(source, [precision])[0].path
+
+
+def load(
+    path: Path,
+    context: int = 2048,
+    threads: int | None = None,
+    kv_type: str = "F16",
+    sequences: int = 1,
+) -> "LlamaCpp":
     """Load a model file; use the result with `with`, or call its `close`.
 
     `context` counts tokens, prompt and answer together; `threads` defaults to the cores this
-    process may use. Raises `InvalidModelFile` for a damaged file and `EngineError` where
-    llama.cpp refuses it.
+    process may use. `kv_type` is one of `KV_TYPES`. `evaluate_together` reads `sequences`
+    sequences side by side, each with a context of its own. Raises `InvalidModelFile` for a
+    damaged file, `NotPossibleHere` where memory will be too small, and `EngineError` where
+    llama.cpp refuses the file.
     """
-    return LlamaCpp(path, context, threads or usable_threads())
+    return LlamaCpp(path, context, threads or usable_threads(), kv_type, sequences)
 
 
-class LlamaCpp:
+class LlamaCpp(Engine):
     """One loaded model with one context."""
 
-    def __init__(self, path: Path, context: int, threads: int) -> None:
-        if context < 1:
-            raise UsageError(f"A context of {context} tokens holds nothing; ask for 1 or more.")
-        gguf.read_header(path)
+    def __init__(
+        self, path: Path, context: int, threads: int, kv_type: str = "F16", sequences: int = 1
+    ) -> None:
+        must_hold_tokens(context)
+        if kv_type not in KV_TYPES:
+            raise UsageError(f"{kv_type!r} is no type of KV cache; choose {', '.join(KV_TYPES)}.")
+        header = gguf.read_header(path)
         self._api = _api()
         self.path = Path(path)
         self.context = context
         self.threads = threads
+        self.kv_type = kv_type
+        self.sequences = sequences
+        needed = header.file_bytes + sequences * _cache_bytes(header, context, kv_type)
+        must_fit_memory(self.path, needed)
         self._model = self._load_model()
         self._context = self._open_context()
         self._vocab = self._api.llama_model_get_vocab(self._model)
         self._memory = self._api.llama_get_memory(self._context)
         self.vocabulary = int(self._api.llama_vocab_n_tokens(self._vocab))
-        self._batch = self._api.llama_batch_init(min(context, BATCH_TOKENS), 0, 1)
+        self._batch = self._api.llama_batch_init(self._batch_tokens(), 0, 1)
         self._free = weakref.finalize(
             self, _free, self._api, self._batch, self._context, self._model
         )
-
-    def __enter__(self) -> "LlamaCpp":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def close(self) -> None:
         """Give the model's memory back; closing twice is harmless, using it afterwards an error."""
@@ -114,54 +122,18 @@ class LlamaCpp:
 
     def chat_prompt(self, messages: Messages) -> str:
         """Return the text the model's own chat template makes of the messages."""
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
         template = self._api.llama_model_chat_template(self._model, None)
-        if not template:
-            raise EngineError(
-                f"{self.path.name} has no chat template; give a plain string to continue instead."
-            )
-        formatter = Jinja2ChatFormatter(
-            template.decode(),
+        return chat.render(
+            template.decode() if template else None,
+            messages,
+            self.path.name,
             eos_token=self._token_text(self._api.llama_vocab_eos(self._vocab)),
             bos_token=self._token_text(self._api.llama_vocab_bos(self._vocab)),
         )
-        return formatter(messages=list(messages)).prompt
 
-    def prompt_tokens(self, prompt: str | Messages) -> list[int]:
-        """Return the token ids the model reads for a plain text or for chat messages."""
-        if isinstance(prompt, str):
-            return self.tokenize(prompt)
-        return self.tokenize(self.chat_prompt(prompt), special=True)
-
-    def generate(self, prompt: str | Messages, max_tokens: int = 64) -> Generation:
-        """Write up to `max_tokens` tokens, always the most likely one, and time it.
-
-        A string is continued; a list of `{"role": ..., "content": ...}` is answered.
-        """
-        tokens = self.prompt_tokens(prompt)
-        start = time.perf_counter()
-        new, stamps = [], []
-        for token in self._greedy(tokens, max_tokens):
-            new.append(token)
-            stamps.append(time.perf_counter())
-        decoding = stamps[-1] - stamps[0] if len(new) > 1 else 0.0
-        return Generation(
-            text=self.detokenize(new),
-            prompt_tokens=len(tokens),
-            new_tokens=len(new),
-            seconds_to_first_token=(stamps[0] if stamps else time.perf_counter()) - start,
-            decode_tokens_per_second=(len(new) - 1) / decoding if decoding else 0.0,
-        )
-
-    def stream(self, prompt: str | Messages, max_tokens: int = 64) -> Iterator[str]:
-        """Yield the text of `generate` piece by piece, as it is written."""
-        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        for token in self._greedy(self.prompt_tokens(prompt), max_tokens):
-            if piece := decoder.decode(self._piece(token)):
-                yield piece
-        if rest := decoder.decode(b"", final=True):
-            yield rest
+    def ends(self, token: int) -> bool:
+        """Return whether a token ends the model's answer."""
+        return self._api.llama_vocab_is_eog(self._vocab, token)
 
     def clear(self) -> None:
         """Forget everything read so far."""
@@ -176,25 +148,51 @@ class LlamaCpp:
         on (by default the last token only), shape (rows, vocabulary). The view is valid until
         the next call. All tokens must fit one batch of `BATCH_TOKENS`.
         """
-        import numpy as np
-
-        decode = self._api.llama_decode
-        first = len(tokens) - 1 if logits_from is None else logits_from
-        batch = self._batch
-        for i, token in enumerate(tokens):
-            batch.token[i] = token
-            batch.pos[i] = position + i
-            batch.n_seq_id[i] = 1
-            batch.seq_id[i][0] = 0
-            batch.logits[i] = i >= first
-        batch.n_tokens = len(tokens)
-        if decode(self._context, batch):
+        if len(tokens) > self._batch_tokens():  # beyond which llama.cpp's batch has no memory
             raise EngineError(
-                f"llama.cpp could not read {len(tokens)} tokens at position {position}; "
-                f"the context holds {self.context}."
+                f"llama.cpp cannot read {len(tokens)} tokens at once; a batch holds "
+                f"{BATCH_TOKENS} and the context holds {self.context}."
             )
-        logits = self._api.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(logits, (len(tokens) - first, self.vocabulary))
+        first = len(tokens) - 1 if logits_from is None else logits_from
+        places = ((token, position + i, 0, i >= first) for i, token in enumerate(tokens))
+        return self._decode(places, len(tokens) - first)
+
+    def evaluate_together(self, tokens: Sequence[int], position: int) -> "np.ndarray":
+        """Read one token for each of several sequences, all at the same position, in one batch.
+
+        Token i continues sequence i, of which there are as many as `load` was asked for. Returns
+        float32 logits, shape (tokens, vocabulary), valid until the next call.
+        """
+        if len(tokens) > self.sequences:
+            raise UsageError(
+                f"{self.path.name} was loaded for {self.sequences} sequences and cannot read "
+                f"{len(tokens)} at once; load it with sequences={len(tokens)}."
+            )
+        places = ((token, position, sequence, True) for sequence, token in enumerate(tokens))
+        return self._decode(places, len(tokens))
+
+    def kept_bytes(self) -> int:
+        """Return the bytes of the keys and values of what was read, by llama.cpp's own count.
+
+        That is the state of the first sequence, with some 16 bytes a token to say where it stands.
+        """
+        return self._api.llama_state_seq_get_size(self._context, 0)
+
+    def generate_in_form(self, prompt: str | Messages, grammar: str, max_tokens: int = 128) -> str:
+        """Write the most likely text among those that a grammar in GBNF form allows.
+
+        `grammar.from_json_schema` makes such a grammar. Raises `UsageError` for a wrong grammar
+        and `EngineError` where the text has not ended after `max_tokens`.
+        """
+        tokens = self.prompt_tokens(prompt)
+        with Grammar(self._api, self._vocab, grammar) as rules:
+            new = list(self.greedy(tokens, max_tokens, rules.choose))
+        if len(new) == max_tokens:
+            raise EngineError(
+                f"The text has not ended after {max_tokens} tokens; allow more, or set limits to "
+                f"its length in the grammar."
+            )
+        return self.detokenize(new)
 
     def start_token(self) -> int | None:
         """Return the token this model wants before every text, or None."""
@@ -202,24 +200,29 @@ class LlamaCpp:
             return None
         return int(self._api.llama_vocab_bos(self._vocab))
 
-    def _greedy(self, tokens: list[int], max_tokens: int) -> Iterator[int]:
-        """Yield the most likely next token, again and again, until the model ends its answer."""
-        if not tokens:
-            raise UsageError("The prompt is empty; give the model at least one word.")
-        if len(tokens) + max_tokens > self.context:
-            raise UsageError(
-                f"A prompt of {len(tokens)} tokens and {max_tokens} new ones do not fit a context "
-                f"of {self.context}; load the model with a larger context or ask for less."
+    def _decode(self, places: Iterable[tuple[int, int, int, bool]], rows: int) -> "np.ndarray":
+        """Read a batch of (token, position, sequence, whether its logits are wanted)."""
+        import numpy as np
+
+        decode, batch = self._api.llama_decode, self._batch
+        batch.n_tokens = 0
+        for i, (token, position, sequence, wanted) in enumerate(places):
+            batch.token[i] = token
+            batch.pos[i] = position
+            batch.n_seq_id[i] = 1
+            batch.seq_id[i][0] = sequence
+            batch.logits[i] = wanted
+            batch.n_tokens += 1
+        if decode(self._context, batch):
+            raise EngineError(
+                f"llama.cpp could not read {batch.n_tokens} tokens up to position {position}; "
+                f"the context holds {self.context}."
             )
-        self.clear()
-        for start in range(0, len(tokens), BATCH_TOKENS):
-            logits = self.evaluate(tokens[start : start + BATCH_TOKENS], start)
-        for position in range(len(tokens), len(tokens) + max_tokens):
-            token = int(logits[-1].argmax())
-            if self._api.llama_vocab_is_eog(self._vocab, token):
-                return
-            yield token
-            logits = self.evaluate([token], position)
+        logits = self._api.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(logits, (rows, self.vocabulary))
+
+    def _batch_tokens(self) -> int:
+        return max(self.sequences, min(self.context, BATCH_TOKENS))
 
     def _piece(self, token: int) -> bytes:
         buffer = ctypes.create_string_buffer(256)
@@ -242,9 +245,11 @@ class LlamaCpp:
 
     def _open_context(self):
         wanted = self._api.llama_context_default_params()
-        wanted.n_ctx = self.context
-        wanted.n_batch = min(self.context, BATCH_TOKENS)
+        wanted.n_ctx = self.context * self.sequences
+        wanted.n_seq_max = self.sequences
+        wanted.n_batch = self._batch_tokens()
         wanted.n_threads = wanted.n_threads_batch = self.threads
+        wanted.type_k = wanted.type_v = getattr(self._api, f"GGML_TYPE_{self.kv_type}")
         wanted.swa_full = False  # keep only the window of a sliding-window layer, as the tools do
         context = self._api.llama_init_from_model(self._model, wanted)
         if not context:
@@ -274,7 +279,7 @@ def _api():
     """Return the low-level module, with llama.cpp's log kept instead of printed."""
     reason = why_not()
     if reason:
-        raise EngineError(reason)
+        raise NotPossibleHere(reason)
     import llama_cpp
 
     @llama_cpp.llama_log_callback
@@ -298,3 +303,18 @@ def _free(api, batch, context, model) -> None:
     api.llama_batch_free(batch)
     api.llama_free(context)
     api.llama_model_free(model)
+
+
+def _cache_bytes(header: gguf.Header, context: int, kv_type: str) -> int:
+    """Return the bytes of keys and values for a context, as if every layer kept all of it."""
+    about = header.metadata
+    kind = about.get("general.architecture")
+
+    def most(key: str, default: int = 0) -> int:
+        value = about.get(f"{kind}.{key}", default)
+        return value if isinstance(value, int) else max(value)  # some have a number for each layer
+
+    heads = most("attention.head_count", 1)
+    head_size = most("attention.key_length") or most("embedding_length") // heads
+    values = most("attention.head_count_kv", heads) * head_size
+    return 2 * most("block_count") * gguf.tensor_bytes(kv_type, (values, context))

@@ -1,18 +1,21 @@
 """Between the two forms a model is passed on in: a Hugging Face directory and a GGUF file."""
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from slmlab import gguf
 from slmlab.acquisition.llama_cpp_source import source_tree
-from slmlab.errors import QuantizationError
-from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.errors import QuantizationError, UsageError
+from slmlab.files import cache_path, locked, sha256, whole, whole_folder
 from slmlab.quantization.disk import prepare
+
+DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
+"""What the weights of a Hugging Face directory can be, with the bytes of one."""
 
 
 def as_gguf(source: Path) -> Path:
@@ -61,39 +64,62 @@ def convert_from_huggingface(directory: Path, out: Path) -> Path:
     return out
 
 
-def to_huggingface(path: Path, directory: Path) -> Path:
+def huggingface_form(source: Path, dtype: str) -> Path:
+    """Return a GGUF file's Hugging Face directory with weights of `dtype`, made once and kept.
+
+    It stays in the cache, under the file's contents and the version of transformers. `dtype` and
+    the errors are those of `to_huggingface`.
+    """
+    source = Path(source)
+    gguf.read_header(source)
+    made_by = f"{sha256(source)[:16]}-transformers-{version('transformers')}"
+    directory = cache_path("huggingface", made_by, f"{source.stem}-{dtype}")
+    with locked(directory):
+        return directory if directory.exists() else to_huggingface(source, directory, dtype)
+
+
+def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Path:
     """Write a GGUF file as a Hugging Face directory and return the directory.
 
-    Quantised weights are dequantised to 16 bits (BF16 if the file holds BF16, F16 otherwise), so
-    the directory is as good as the file and no better. `directory` must be new or empty. Raises
+    Quantised weights are dequantised to `dtype`, one of `DTYPES`; by default to 16 bits (BF16 if
+    the file holds BF16, F16 otherwise). The directory is as good as the file and no better.
+    `directory` must be new or empty. Raises `UsageError` for another dtype and
     `QuantizationError` where transformers does not know the architecture.
     """
     path, directory = Path(path), Path(directory)
     header = gguf.read_header(path)
+    if dtype is None:
+        has_bf16 = any(tensor.type == "BF16" for tensor in header.tensors)
+        dtype = "bfloat16" if has_bf16 else "float16"
+    if dtype not in DTYPES:
+        raise UsageError(f"There are no weights of {dtype!r}; choose {', '.join(DTYPES)}.")
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise QuantizationError(f"{directory} is there already; give a new or empty folder.")
-    prepare(directory, 2 * sum(tensor.elements for tensor in header.tensors))
-    with TemporaryDirectory(dir=directory.parent, prefix=f".{directory.name}-") as aside:
-        has_bf16 = any(tensor.type == "BF16" for tensor in header.tensors)
-        _save(path, Path(aside) / "model", "bfloat16" if has_bf16 else "float16")
-        if directory.is_dir():
-            directory.rmdir()  # Windows replaces no folder, not even an empty one
-        (Path(aside) / "model").replace(directory)
+    prepare(directory, DTYPES[dtype] * sum(tensor.elements for tensor in header.tensors))
+    with whole_folder(directory) as aside:
+        _save(path, aside, dtype)
+        if header.metadata.get("tokenizer.ggml.pre") == "smollm":
+            _split_digits(aside / "tokenizer.json")
     return directory
 
 
 def _save(path: Path, folder: Path, dtype: str) -> None:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    print(f"Converting {path.name} to a Hugging Face directory in {dtype}.", file=sys.stderr)
+    command = [sys.executable, "-m", "slmlab.quantization.save_huggingface"]
+    arguments = [str(path.resolve()), str(folder), dtype]
+    child = subprocess.run(command + arguments, capture_output=True, text=True, errors="replace")
+    if child.returncode:
+        reason = (child.stderr.strip().splitlines() or ["it was stopped"])[-1]
+        raise QuantizationError(f"transformers could not read {path.name}: {reason}")
 
-    known = {"gguf_file": path.name, "local_files_only": True}
-    try:
-        model = AutoModelForCausalLM.from_pretrained(
-            path.parent, **known, dtype=dtype, quantization_config=GgufConfig(dequantize=True)
-        )
-        tokenizer = AutoTokenizer.from_pretrained(path.parent, **known)
-    except (ValueError, NotImplementedError, KeyError) as problem:
-        raise QuantizationError(
-            f"transformers could not read {path.name}: {str(problem).splitlines()[0]}"
-        ) from problem
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+
+def _split_digits(tokenizer: Path) -> None:
+    """Make every digit a token of its own, as SmolLM2 was trained.
+
+    GGUF only names this rule, and transformers does not know the name.
+    """
+    rules = json.loads(tokenizer.read_text("utf-8"))
+    digits = {"type": "Digits", "individual_digits": True}
+    steps = [digits, rules["pre_tokenizer"]]
+    rules["pre_tokenizer"] = {"type": "Sequence", "pretokenizers": steps}
+    tokenizer.write_text(json.dumps(rules, ensure_ascii=False), "utf-8")

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from slmlab.engines import llama_cpp
-from slmlab.errors import EngineError, InvalidModelFile, UsageError
+from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, UsageError
 
 QUESTION = [{"role": "user", "content": "What is the capital of France? One word."}]
 
@@ -84,6 +84,47 @@ def test_closing_twice_is_harmless_and_use_afterwards_is_refused(smollm2):
     for use in (engine.tokenize, engine.generate, lambda text: engine.evaluate([1])):
         with pytest.raises(EngineError, match="was closed; load it again"):
             use("hello")
+
+
+@pytest.mark.slow
+def test_texts_in_one_batch_are_read_as_if_each_were_alone(smollm2):
+    with llama_cpp.load(smollm2, context=32, sequences=2) as engine:
+        texts = [engine.tokenize("The capital of France"), engine.tokenize("Water boils at a")]
+        for position, pair in enumerate(zip(*texts, strict=True)):
+            together = engine.evaluate_together(pair, position).copy()
+        for row, tokens in zip(together, texts, strict=True):
+            assert row == pytest.approx(engine.read(tokens)[-1], abs=0.05)
+        assert together[0] != pytest.approx(together[1], abs=1)
+        with pytest.raises(UsageError, match="loaded for 2 sequences and cannot read 3"):
+            engine.evaluate_together([1, 2, 3], 0)
+
+
+@pytest.mark.slow
+def test_a_rounded_cache_reads_nearly_the_same(smollm2, engine):
+    tokens = engine.tokenize("Small models run on small computers, and on large ones too.")
+    exact = engine.read(tokens)[-1].copy()
+    with llama_cpp.load(smollm2, context=64, kv_type="Q8_0") as rounded:
+        close = rounded.read(tokens)[-1]
+        assert close != pytest.approx(exact, abs=1e-4)
+        assert close.argmax() == exact.argmax()
+
+
+@pytest.mark.slow
+def test_memory_that_will_not_do_is_foreseen(smollm2, monkeypatch):
+    monkeypatch.setattr("slmlab.engines.engine.available_memory_bytes", lambda: 120_000_000)
+    llama_cpp.load(smollm2, context=256).close()
+    with pytest.raises(
+        NotPossibleHere, match=r"needs about 0\.3 GB of memory and 0\.1 GB are free"
+    ):
+        llama_cpp.load(smollm2, context=8192)
+    llama_cpp.load(smollm2, context=512, kv_type="Q4_0").close()
+    with pytest.raises(NotPossibleHere):
+        llama_cpp.load(smollm2, context=512, sequences=16)
+
+
+def test_an_unknown_type_of_cache_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="choose F16, Q8_0, Q4_0"):
+        llama_cpp.load(tmp_path / "any.gguf", kv_type="Q1")
 
 
 def test_a_file_that_is_no_model_never_reaches_llama_cpp(tmp_path):

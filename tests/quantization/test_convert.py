@@ -8,10 +8,16 @@ import numpy as np
 import pytest
 
 from slmlab.engines import llama_cpp
-from slmlab.errors import InvalidModelFile, QuantizationError
+from slmlab.errors import InvalidModelFile, QuantizationError, UsageError
 from slmlab.gguf import Array, inspect, read_header
 from slmlab.measurement import text
-from slmlab.quantization import convert, convert_from_huggingface, quantize, to_huggingface
+from slmlab.quantization import (
+    convert,
+    convert_from_huggingface,
+    huggingface_form,
+    quantize,
+    to_huggingface,
+)
 
 TINY = {
     "vocab_size": 49152,
@@ -75,6 +81,35 @@ def test_round_trip_keeps_every_token_id(f16, back):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("dtype", "name"), [("float32", "F32"), ("bfloat16", "BF16")])
+def test_weights_are_dequantised_to_the_type_asked_for(smollm2, dtype, name):
+    from safetensors import safe_open
+
+    made = huggingface_form(smollm2, dtype)
+    with safe_open(made / "model.safetensors", "np") as weights:
+        kept = {weights.get_slice(key).get_dtype() for key in weights.keys()}  # noqa: SIM118
+    assert kept == {name}
+    assert json.loads((made / "config.json").read_text())["dtype"] == dtype
+
+
+@pytest.mark.slow
+def test_the_same_file_is_dequantised_once(smollm2, monkeypatch):
+    made = huggingface_form(smollm2, "float32")
+    monkeypatch.setattr(convert, "to_huggingface", None)  # calling it would fail
+    assert huggingface_form(smollm2, "float32") == made
+
+
+@pytest.mark.slow
+def test_every_digit_stays_a_token_of_its_own(smollm2, directory):
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+    with llama_cpp.load(smollm2, context=16) as engine:
+        for text_with_numbers in ("½ of 2026", "²³", "٣ times", "x=1_000"):
+            assert tokenizer.encode(text_with_numbers).ids == engine.tokenize(text_with_numbers)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["qwen3", "phi3", "gemma3"])
 def test_named_families_convert_quantise_and_run(family, directory, tmp_path, own_conversions):
     source = tiny_model(family, directory, tmp_path / "tiny")
@@ -131,6 +166,33 @@ def test_folder_that_is_no_model_is_refused(tmp_path):
         convert_from_huggingface(tmp_path, tmp_path / "out.gguf")
     with pytest.raises(QuantizationError, match=r"no config\.json"):
         quantize(tmp_path, ["Q4_0"])
+
+
+def without_tensors(path: Path, architecture: str) -> Path:
+    """Write a valid GGUF file that names an architecture and holds nothing else."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, architecture)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
+def test_weights_of_an_unknown_type_are_refused(tmp_path):
+    path = without_tensors(tmp_path / "empty.gguf", "llama")
+    with pytest.raises(UsageError, match="'int8'; choose float32, bfloat16, float16"):
+        to_huggingface(path, tmp_path / "new", "int8")
+
+
+@pytest.mark.slow
+def test_an_architecture_unknown_to_transformers_leaves_no_folder(tmp_path):
+    path = without_tensors(tmp_path / "unknown.gguf", "no-such-architecture")
+    with pytest.raises(QuantizationError, match=r"could not read unknown\.gguf: ") as caught:
+        to_huggingface(path, tmp_path / "new")
+    assert "\n" not in str(caught.value)
+    assert [file.name for file in tmp_path.iterdir()] == ["unknown.gguf"]
 
 
 def test_folder_in_use_and_damaged_file_are_refused(tmp_path):

@@ -1,0 +1,171 @@
+"""What the engines share whose model is a folder: tokens, chat template, and where answers end."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab.engines import chat
+from slmlab.engines.engine import Engine, Messages, must_be_open, must_hold_tokens
+from slmlab.errors import EngineError, InvalidModelFile
+from slmlab.quantization import DTYPES
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_END_MARKERS = ("<|endoftext|>", "<|im_end|>", "<|end|>", "<|eot_id|>", "<end_of_turn>")
+"""Markers that end an answer whatever the folder says, as in llama.cpp's `llama-vocab.cpp`."""
+
+
+class FolderEngine(Engine):
+    """An engine whose model is a folder with a `tokenizer.json`, as Hugging Face keeps one.
+
+    Each of them reads that file with Hugging Face's `tokenizers`, so that the same text is the
+    same tokens in all. ONNX Runtime GenAI has a tokenizer of its own, which leaves out the rule
+    that SmolLM2 splits numbers by, ends a text at its first NUL and drops markers when it decodes.
+    """
+
+    def __init__(self, path: Path, context: int, threads: int) -> None:
+        must_hold_tokens(context)
+        self.path = Path(path)
+        self.context = context
+        self.threads = threads
+        self._tokenizer: Tokenizer | None = read_tokenizer(self.path)
+        self._settings = read_json(self.path / "tokenizer_config.json")
+        self._ends = self._end_tokens()
+        self._read = 0
+
+    def close(self) -> None:
+        """Give the model's memory back; closing twice is harmless, using it afterwards an error."""
+        self._tokenizer = None
+
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        """Return the token ids of a text, with the model's own start token where it wants one.
+
+        With `special`, markers such as `<|im_start|>` count as one token each and no start
+        token is added: that is for text that a chat template has already prepared.
+        """
+        must_be_open(self._tokenizer, self.path)
+        self._tokenizer.encode_special_tokens = not special
+        return self._tokenizer.encode(text, add_special_tokens=not special).ids
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        """Return the text of some token ids; bytes that form no character become U+FFFD."""
+        must_be_open(self._tokenizer, self.path)
+        return self._tokenizer.decode(list(tokens), skip_special_tokens=False)
+
+    def chat_prompt(self, messages: Messages) -> str:
+        """Return the text the model's own chat template makes of the messages."""
+        must_be_open(self._tokenizer, self.path)
+        file = self.path / "chat_template.jinja"
+        template = (
+            file.read_text("utf-8") if file.is_file() else self._settings.get("chat_template")
+        )
+        markers = {name: self._marker(name) for name in ("bos_token", "eos_token")}
+        return chat.render(template, messages, self.path.name, **markers)
+
+    def start_token(self) -> int | None:
+        """Return the token this model wants before every text, or None."""
+        must_be_open(self._tokenizer, self.path)
+        return next(iter(self._tokenizer.encode("").ids), None)
+
+    def ends(self, token: int) -> bool:
+        """Return whether a token ends the model's answer."""
+        return token in self._ends
+
+    def _follow(self, tokens: Sequence[int], position: int) -> None:
+        """Note that `tokens` are read at `position`, or refuse, as llama.cpp does by itself."""
+        must_be_open(self._tokenizer, self.path)
+        if position != self._read:
+            raise EngineError(
+                f"{self._read} tokens were read since the last clear, so the next position is "
+                f"{self._read} and not {position}."
+            )
+        if position + len(tokens) > self.context:
+            raise EngineError(
+                f"{self.path.name} cannot read {len(tokens)} tokens at position {position}; "
+                f"the context holds {self.context}."
+            )
+        self._read += len(tokens)
+
+    def _marker(self, name: str) -> str:
+        """Return the text of a special token such as `eos_token`, or "" where there is none."""
+        token = self._settings.get(name) or ""
+        return token["content"] if isinstance(token, dict) else token
+
+    def _end_tokens(self) -> set[int]:
+        markers = (*_END_MARKERS, self._marker("eos_token"))
+        settings = read_json(self.path / "generation_config.json")
+        return {self._tokenizer.token_to_id(marker) for marker in markers} | end_tokens(settings)
+
+
+def read_tokenizer(folder: Path) -> "Tokenizer":
+    """Return the tokenizer that the folder's `tokenizer.json` describes."""
+    from tokenizers import Tokenizer
+
+    file = folder / "tokenizer.json"
+    if not file.is_file():
+        raise InvalidModelFile(
+            f"{folder} has no tokenizer.json; save the model's tokenizer there with transformers."
+        )
+    try:
+        return Tokenizer.from_file(str(file))
+    except Exception as problem:  # the only type `tokenizers` raises
+        raise InvalidModelFile(f"{file} is damaged ({problem}); get it again.") from None
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return the object in a JSON file, empty where there is no file."""
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as problem:
+        raise InvalidModelFile(f"{file} is damaged ({problem}); get it again.") from None
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the directory's `config.json`, having seen that the weights are there and safe."""
+    config = read_json(path / "config.json")
+    if not config:
+        raise InvalidModelFile(
+            f"{path} is not a Hugging Face model: it has no config.json; give another directory."
+        )
+    if any(path.glob("*.safetensors")):
+        return config
+    if any(path.glob("*.bin")):
+        raise InvalidModelFile(
+            f"{path} keeps its weights in pickle files, which can run code when they are read; "
+            f"take the model's safetensors instead."
+        )
+    raise InvalidModelFile(f"{path} holds no safetensors weights; fetch or make the model again.")
+
+
+def needed_bytes(path: Path, config: dict[str, Any], context: int) -> int:
+    """Weights as they lie on disk, and a full cache of keys and values of the same type."""
+    language = config.get("text_config", config)
+    return weight_bytes(path) + cache_bytes(language, context, DTYPES.get(config.get("dtype"), 2))
+
+
+def end_tokens(settings: dict[str, Any]) -> set[int]:
+    """Return the token ids that a configuration names under `eos_token_id`: none, one or a list."""
+    named = settings.get("eos_token_id", [])
+    return set(named if isinstance(named, list) else [named])
+
+
+def weight_bytes(folder: Path, pattern: str = "*.safetensors") -> int:
+    """Return the bytes of the files in a folder that hold the weights."""
+    return sum(file.stat().st_size for file in folder.glob(pattern))
+
+
+def cache_bytes(config: dict[str, Any], context: int, value_bytes: int) -> int:
+    """Return the bytes of the keys and values of `context` tokens, from a `config.json`.
+
+    Where some layers look back over a window only, this is what all would keep if all did.
+    """
+    layers, heads = config.get("num_hidden_layers", 0), config.get("num_attention_heads", 1)
+    head_size = config.get("head_dim") or config.get("hidden_size", 0) // heads
+    tokens = min(context, config.get("sliding_window") or context)
+    return (
+        2 * layers * (config.get("num_key_value_heads") or heads) * head_size * tokens * value_bytes
+    )
