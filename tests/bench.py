@@ -7,7 +7,6 @@ seconds are ours / native too (less is faster).
 
 import argparse
 import json
-import os
 import re
 import statistics
 import subprocess
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from slmlab import measurement
 from slmlab.acquisition import fetch
-from slmlab.acquisition.llama_cpp_source import source_tree
+from slmlab.engines import llama_cpp_tools
 from slmlab.machine import this_machine, usable_threads
 from slmlab.quantization import quantize
 
@@ -33,32 +32,6 @@ LIMITS = {
     "perplexity value": (0.999, 1.001),
     "KL divergence value": (0.99, 1.01),
 }
-
-
-def build_tools() -> dict[str, Path]:
-    """Build llama.cpp's tools once, beside their source, and return their paths."""
-    source = source_tree()
-    build = source.parent / f"{source.name}-build"
-    paths = {name: build / "bin" / name for name in TOOLS}
-    if not all(path.exists() for path in paths.values()):
-        print("Building llama.cpp's own tools: about four minutes, once.", file=sys.stderr)
-        bin_folder = Path(sys.executable).parent
-        environment = {**os.environ, "PATH": f"{bin_folder}{os.pathsep}{os.environ['PATH']}"}
-        options = ("CURL=OFF", "BUILD_TESTS=OFF", "BUILD_EXAMPLES=OFF", "BUILD_TOOLS=ON")
-        run = {"check": True, "stdout": sys.stderr, "env": environment}
-        configure = [
-            "cmake",
-            "-S",
-            source,
-            "-B",
-            build,
-            "-G",
-            "Ninja",
-            "-DCMAKE_BUILD_TYPE=Release",
-        ]
-        subprocess.run([*configure, *(f"-DLLAMA_{option}" for option in options)], **run)
-        subprocess.run(["cmake", "--build", build, "--target", *TOOLS], **run)
-    return paths
 
 
 def native_speed(tool: Path, model: Path) -> tuple[float, float]:
@@ -139,7 +112,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=6)
     rounds = parser.parse_args().rounds
-    tools = build_tools()
+    tools = llama_cpp_tools.build(TOOLS)
     files = {made.type: made.path for made in quantize(fetch("smollm2-135m-instruct").path, TYPES)}
     ratios: dict[tuple[str, str], list[float]] = {}
     with tempfile.TemporaryDirectory() as folder:

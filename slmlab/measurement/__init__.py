@@ -1,25 +1,45 @@
 """Size, memory, speed, quality: every number a learner sees comes from here."""
 
+from slmlab.measurement.comparison import (
+    Row,
+    Variant,
+    as_measurements,
+    compare,
+    comparison_table,
+    file_bytes,
+)
+from slmlab.measurement.energy import Energy, energy
 from slmlab.measurement.estimate import Estimate, estimate
 from slmlab.measurement.memory import peak_memory
-from slmlab.measurement.quality import Divergence, Perplexity, kl_divergence, perplexity
-from slmlab.measurement.record import Measurement, computed, measured, published
+from slmlab.measurement.quality import Divergence, Perplexity, kl_divergence, perplexity, score
+from slmlab.measurement.record import Measurement, computed, measured, published, recorded
 from slmlab.measurement.texts import text
-from slmlab.measurement.throughput import Speed, speed
+from slmlab.measurement.throughput import Speed, clock, speed
 
 __all__ = [
     "Divergence",
+    "Energy",
     "Estimate",
     "Measurement",
     "Perplexity",
+    "Row",
     "Speed",
+    "Variant",
+    "as_measurements",
+    "clock",
+    "compare",
+    "comparison_table",
     "computed",
+    "energy",
     "estimate",
+    "file_bytes",
     "kl_divergence",
     "measured",
     "peak_memory",
     "perplexity",
     "published",
+    "recorded",
+    "score",
     "speed",
     "text",
 ]

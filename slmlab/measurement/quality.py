@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.engines import llama_cpp
+from slmlab import engines
+from slmlab.engines.engine import BATCH_TOKENS, Engine
 from slmlab.errors import UsageError
 
 if TYPE_CHECKING:
@@ -57,19 +58,29 @@ class Divergence:
     context: int
 
 
-def perplexity(path: Path, text: str, chunks: int, context: int = CONTEXT) -> Perplexity:
-    """Measure perplexity on the first `chunks` chunks of a text.
+def perplexity(
+    path: Path, text: str, chunks: int, context: int = CONTEXT, engine: str | None = None
+) -> Perplexity:
+    """Measure perplexity on the first `chunks` chunks of a text, with any engine.
 
-    Raises `UsageError` if the text is shorter than that. `seconds` is the scoring pass alone,
-    without loading the model.
+    `engine` is a name such as `mlx`; without one, what is at `path` decides. Raises `UsageError`
+    if the text is shorter than that.
+    """
+    with engines.load(path, engine, context) as loaded:
+        return score(loaded, text, chunks, context)
+
+
+def score(engine: Engine, text: str, chunks: int, context: int = CONTEXT) -> Perplexity:
+    """Measure perplexity with an engine that is loaded already.
+
+    `seconds` is the scoring pass alone.
     """
     import numpy as np
 
-    with llama_cpp.load(path, context) as engine:
-        pieces = _chunks(engine, text, chunks, context)
-        start = time.perf_counter()
-        losses = np.concatenate([_losses(*_scored(engine, piece)) for piece in pieces])
-        seconds = time.perf_counter() - start
+    pieces = _chunks(engine, text, chunks, context)
+    start = time.perf_counter()
+    losses = np.concatenate([_losses(*_scored(engine, piece)) for piece in pieces])
+    seconds = time.perf_counter() - start
     mean = losses.mean()
     value = math.exp(mean)
     stderr = value * math.sqrt(max(0.0, (losses**2).mean() - mean**2) / (len(losses) - 1))
@@ -86,7 +97,10 @@ def kl_divergence(
     """
     import numpy as np
 
-    with llama_cpp.load(path, context) as engine, llama_cpp.load(base, context) as reference:
+    with (
+        engines.load(path, context=context) as engine,
+        engines.load(base, context=context) as reference,
+    ):
         if engine.vocabulary != reference.vocabulary:
             raise UsageError(
                 f"{path.name} and {base.name} have different vocabularies; "
@@ -111,12 +125,12 @@ def kl_divergence(
     )
 
 
-def _chunks(engine: llama_cpp.LlamaCpp, text: str, chunks: int, context: int) -> list[list[int]]:
+def _chunks(engine: Engine, text: str, chunks: int, context: int) -> list[list[int]]:
     """Cut a text into `chunks` lists of `context` token ids."""
-    if chunks < 1 or not 4 <= context <= llama_cpp.BATCH_TOKENS:
+    if chunks < 1 or not 4 <= context <= BATCH_TOKENS:
         raise UsageError(
             f"{chunks} chunks of {context} tokens cannot be scored; "
-            f"ask for 1 chunk or more, of 4 to {llama_cpp.BATCH_TOKENS} tokens."
+            f"ask for 1 chunk or more, of 4 to {BATCH_TOKENS} tokens."
         )
     tokens = engine.tokenize(text)
     if len(tokens) < chunks * context:
@@ -127,7 +141,7 @@ def _chunks(engine: llama_cpp.LlamaCpp, text: str, chunks: int, context: int) ->
     return [tokens[i * context : (i + 1) * context] for i in range(chunks)]
 
 
-def _scored(engine: llama_cpp.LlamaCpp, chunk: list[int]) -> tuple["np.ndarray", list[int]]:
+def _scored(engine: Engine, chunk: list[int]) -> tuple["np.ndarray", list[int]]:
     """Return the logits at the scored positions of a chunk and the tokens that really followed.
 
     With a context of 512 the positions 256 to 510 predict the tokens 257 to 511: 255 of them.

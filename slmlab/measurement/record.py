@@ -1,11 +1,12 @@
 """One number and everything needed to believe it."""
 
-import functools
+import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Literal
 
+from slmlab.files import data_path
 from slmlab.machine import this_machine
 
 How = Literal["measured", "recorded", "computed", "published"]
@@ -45,9 +46,10 @@ def measured(
     value: float,
     unit: str,
     spread: float | None = None,
+    packages: tuple[str, ...] = ("llama-cpp-python",),
     **conditions: Condition,
 ) -> Measurement:
-    """Label a number that was just measured on this machine."""
+    """Label a number that was just measured on this machine, with the versions of `packages`."""
     return Measurement(
         subject=subject,
         quantity=quantity,
@@ -57,7 +59,7 @@ def measured(
         spread=spread,
         conditions=conditions,
         machine=str(this_machine()),
-        versions=_versions(),
+        versions={name: version(name) for name in ("slmlab", *packages)},
         date=datetime.now(UTC).date().isoformat(),
     )
 
@@ -78,6 +80,7 @@ def published(
     )
 
 
-@functools.cache
-def _versions() -> dict[str, str]:
-    return {name: version(name) for name in ("slmlab", "llama-cpp-python")}
+def recorded(name: str) -> list[Measurement]:
+    """Return the numbers in `data/recorded/NAME.json`, measured on another machine or day."""
+    entries = json.loads(data_path("recorded", f"{name}.json").read_text("utf-8"))
+    return [Measurement(**entry) for entry in entries]

@@ -5,7 +5,7 @@ from slmlab.files import data_path
 
 
 def text(name: str) -> str:
-    """Return an evaluation text: `prose` (English, technical) or `code` (Python)."""
+    """Return an evaluation text: `prose` (technical English), `code` (Python) or `verses` (KJV)."""
     path = data_path("texts", f"{name}.txt")
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in data_path("texts").glob("*.txt")))

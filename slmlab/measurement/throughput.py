@@ -8,11 +8,12 @@ starts from an empty memory; the context is just large enough.
 import random
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slmlab.engines import llama_cpp
+from slmlab import engines
+from slmlab.engines.engine import Engine
 from slmlab.errors import UsageError
 
 
@@ -40,15 +41,28 @@ def speed(
     decode_tokens: int = 128,
     repetitions: int = 5,
     threads: int | None = None,
+    engine: str | None = None,
 ) -> Speed:
-    """Measure prompt and decode speed of a model file."""
+    """Measure prompt and decode speed of a model, with any engine.
+
+    `engine` is a name such as `mlx`; without one, what is at `path` decides.
+    """
+    context = max(prompt_tokens, decode_tokens, 1)
+    with engines.load(path, engine, context, threads) as loaded:
+        return clock(loaded, prompt_tokens, decode_tokens, repetitions)
+
+
+def clock(
+    engine: Engine, prompt_tokens: int = 512, decode_tokens: int = 128, repetitions: int = 5
+) -> Speed:
+    """Measure prompt and decode speed of an engine that is loaded already."""
     if min(prompt_tokens, decode_tokens, repetitions) < 1:
         raise UsageError("Speed needs at least one prompt token, one new token, one repetition.")
-    with llama_cpp.load(path, max(prompt_tokens, decode_tokens), threads) as engine:
-        tokens = _random_tokens(engine.vocabulary, max(prompt_tokens, decode_tokens))
-        prompts = _repeat(repetitions, engine, lambda: _read(engine, tokens[:prompt_tokens]))
-        decodes = _repeat(repetitions, engine, lambda: _write(engine, tokens[:decode_tokens]))
-        threads = engine.threads
+    tokens = random_tokens(engine.vocabulary, max(prompt_tokens, decode_tokens))
+    prompts = _repeat(
+        repetitions, engine, lambda: engine.extend(tokens[:prompt_tokens])[-1].argmax()
+    )
+    decodes = _repeat(repetitions, engine, lambda: write(engine, tokens[:decode_tokens]))
     prompt_rates = [prompt_tokens / seconds for seconds in prompts]
     decode_rates = [decode_tokens / seconds for seconds in decodes]
     return Speed(
@@ -60,27 +74,22 @@ def speed(
         prompt_tokens=prompt_tokens,
         decode_tokens=decode_tokens,
         repetitions=repetitions,
-        threads=threads,
+        threads=engine.threads,
     )
 
 
-def _random_tokens(vocabulary: int, count: int) -> list[int]:
+def random_tokens(vocabulary: int, count: int) -> list[int]:
+    """Return token ids that mean nothing, the same ones every time."""
     return random.Random(0).choices(range(vocabulary), k=count)
 
 
-def _read(engine: llama_cpp.LlamaCpp, tokens: list[int]) -> None:
-    size = llama_cpp.BATCH_TOKENS
-    for start in range(0, len(tokens), size):
-        logits = engine.evaluate(tokens[start : start + size], start)
-    logits[-1].argmax()
-
-
-def _write(engine: llama_cpp.LlamaCpp, tokens: list[int]) -> None:
+def write(engine: Engine, tokens: Sequence[int]) -> None:
+    """Let an engine whose memory is empty take one token at a time, as writing does."""
     for position, token in enumerate(tokens):
         engine.evaluate([token], position)
 
 
-def _repeat(repetitions: int, engine: llama_cpp.LlamaCpp, work: Callable[[], None]) -> list[float]:
+def _repeat(repetitions: int, engine: Engine, work: Callable[[], object]) -> list[float]:
     """Return the seconds of each repetition, after one that is not counted."""
     seconds = []
     for _ in range(repetitions + 1):

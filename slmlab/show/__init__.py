@@ -75,6 +75,17 @@ def axes(
     return picture, ax
 
 
+def logarithmic(ax: "Axes") -> None:
+    """Make both axes logarithmic, with plain numbers at 1, 2 and 5 of each power of ten."""
+    from matplotlib.ticker import LogLocator, NullFormatter
+
+    ax.set(xscale="log", yscale="log")
+    for axis in (ax.xaxis, ax.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
+
+
 def figure(fig: "Figure", alt: str) -> None:
     """Display a matplotlib figure as PNG; `alt` says in words what the picture shows.
 
@@ -141,7 +152,7 @@ def measurements(rows: Sequence[Measurement]) -> None:
     display(
         {
             MEASUREMENTS_MIME: [asdict(row) for row in rows],
-            "text/html": _html(numbers) + lines.removeprefix("<br>"),
+            "text/html": as_html(numbers) + lines.removeprefix("<br>"),
             "text/plain": "\n".join([numbers.to_string(index=False), *remarks]),
         },
         raw=True,
@@ -153,10 +164,10 @@ def table(frame: "DataFrame") -> None:
     from IPython.display import display
 
     shown = frame.reset_index() if frame.index.name else frame
-    display({"text/html": _html(shown), "text/plain": shown.to_string(index=False)}, raw=True)
+    display({"text/html": as_html(shown), "text/plain": shown.to_string(index=False)}, raw=True)
 
 
-def _html(frame: "DataFrame") -> str:
+def as_html(frame: "DataFrame") -> str:
     """Return a table whose cells stand to the left, which Jupyter's style would not do."""
     import pandas as pd
 

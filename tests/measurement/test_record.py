@@ -28,3 +28,10 @@ def test_a_published_number_names_its_source():
 def test_a_number_from_a_machine_cannot_hide_which(how):
     with pytest.raises(ValueError, match="machine and date"):
         measurement.Measurement("m", "speed", 1.0, "tok/s", how)
+
+
+def test_recorded_numbers_say_that_they_were_not_measured_here_and_now():
+    kept = measurement.recorded("mlx")
+    assert {number.how for number in kept} == {"recorded"}
+    assert all(number.machine and number.date and number.versions for number in kept)
+    assert {number.subject for number in kept} >= {"mlx float32", "mlx 4-bit", "llama_cpp F16"}
