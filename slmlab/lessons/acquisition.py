@@ -1,12 +1,11 @@
 """The questions of lab 02: licences, what fits, labels, hashes, and what is in a file."""
 
 import math
-from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from slmlab import tiers
 from slmlab.gguf import TYPES
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, number
+from slmlab.lessons.question import Incorrect, Question, WrongAnswer, diagnose, number
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -147,7 +146,7 @@ class BitsBehindALabel(Question):
         answer = number(answer, "bits per weight")
         if math.isclose(answer, bits, rel_tol=0.02):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 4: "That is the label. Divide the bits of the file by its weights instead.",
@@ -232,7 +231,7 @@ class SmallerEmbedding(Question):
         now, then = (weights * TYPES[kind][1] / TYPES[kind][0] / 1e6 for kind in ("Q8_0", "Q4_1"))
         if math.isclose(answer, now - then, rel_tol=0.01):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 weights * 4 / 8 / 1e6: "A block also holds its scale, Q4_1 a minimum besides: the "
@@ -244,13 +243,6 @@ class SmallerEmbedding(Question):
             },
         )
         raise Incorrect("Count the blocks of 32 weights; each would be 14 bytes smaller.")
-
-
-def _diagnose(answer: float, mistakes: Mapping[float, str]) -> None:
-    """Raise the message of the mistake whose value the answer has, if it has any."""
-    for value, message in mistakes.items():
-        if math.isclose(answer, value, rel_tol=0.01):
-            raise Incorrect(message)
 
 
 q1 = LargestWithLicence()

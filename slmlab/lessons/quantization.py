@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, number
+from slmlab.lessons.question import Incorrect, Question, WrongAnswer, diagnose, number
 
 _FOUR_POINT_EIGHT = 2.4e9  # parameters: 4.8 GB at two bytes each
 
@@ -41,7 +41,7 @@ class Outlier(Question):
     def judge(self, answer: Any) -> None:
         """Only one multiple of 0.2 is within 0.1 of all 31 weights."""
         answer = number(answer, "values")
-        _diagnose(
+        diagnose(
             answer,
             {
                 16: "Four bits give 16 values for the whole block, from -1.6 to 1.4. "
@@ -128,7 +128,7 @@ class ImpliedParameters(Question):
         answer = number(answer, "parameters")
         if math.isclose(answer, _FOUR_POINT_EIGHT, rel_tol=0.01):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 0.3e9: "You divided bytes by bits; 16 bits are 2 bytes.",
@@ -172,7 +172,7 @@ class Nats(Question):
         right = math.log(15 / 12)
         if math.isclose(answer, right, rel_tol=0.02):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 3: "That is the difference of the perplexities; the losses are their logarithms.",
@@ -244,13 +244,6 @@ class Choice(Question):
             f"{name} {place.get(name, 'fits')}, and has a perplexity of {points[name][1]:.2f}; "
             f"another file that fits has {points[best][1]:.2f}."
         )
-
-
-def _diagnose(answer: float, mistakes: Mapping[float, str]) -> None:
-    """Raise `Incorrect` with the message of the known mistake that leads to this answer."""
-    for value, message in mistakes.items():
-        if math.isclose(answer, value, rel_tol=0.01):
-            raise Incorrect(message)
 
 
 q1, q2, q3, q4, q5 = Outlier(), FallBack(), ImpliedParameters(), Nats(), Choice()

@@ -2,7 +2,7 @@
 
 import math
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -121,3 +121,23 @@ def number(answer: Any, unit: str) -> float:
     if not math.isfinite(value):
         raise Incorrect(f"The answer is a number, in {unit}, and not {reprlib.repr(answer)}.")
     return value
+
+
+def diagnose(answer: float, mistakes: Mapping[float, str], tolerance: float = 0.01) -> None:
+    """Raise `Incorrect` with the message of the known mistake that leads to this answer, if any.
+
+    `mistakes` are messages by the value a mistake leads to; `tolerance` is relative.
+    """
+    for value, message in mistakes.items():
+        if math.isclose(answer, value, rel_tol=tolerance):
+            raise Incorrect(message)
+
+
+def expect(
+    answer: float, right: float, mistakes: Mapping[float, str], rule: str, tolerance: float = 0.01
+) -> None:
+    """Accept the right answer; raise for a known mistake, as `diagnose` does, or with `rule`."""
+    if math.isclose(answer, right, rel_tol=tolerance):
+        return
+    diagnose(answer, mistakes, tolerance)
+    raise Incorrect(rule)

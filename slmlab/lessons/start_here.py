@@ -1,24 +1,12 @@
 """Questions of lab 00: what fits a context, and what an answer costs in seconds."""
 
-from collections.abc import Mapping
-from math import isclose
 from typing import ClassVar
 
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, number
+from slmlab.lessons.question import Question, WrongAnswer, expect, number
 
 _CONTEXT, _FOR_THE_ANSWER = 2048, 200
 _TO_READ, _TO_WRITE = 1000, 100
-
-
-def _is(value: float, other: float) -> bool:
-    return isclose(value, other, rel_tol=0.03)
-
-
-def _diagnose(value: float, mistakes: Mapping[float, str]) -> None:
-    """Raise `Incorrect` with the message of the mistake that leads to this value, if one does."""
-    for wrong, message in mistakes.items():
-        if _is(value, wrong):
-            raise Incorrect(message)
+_CLOSE = 0.03
 
 
 class _WordsThatFit(Question):
@@ -46,18 +34,18 @@ class _WordsThatFit(Question):
     def judge(self, answer: float, tokens_per_word: float) -> None:
         words = number(answer, "words")
         tokens = _CONTEXT - _FOR_THE_ANSWER
-        if _is(words, tokens / tokens_per_word):
-            return
-        _diagnose(
+        expect(
             words,
+            tokens / tokens_per_word,
             {
                 _CONTEXT: "That counts as if a word were a token, and keeps no room to answer.",
                 tokens: "The answer has its room, but these are still tokens; turn to words.",
                 _CONTEXT / tokens_per_word: "That fills the context: no room for the answer.",
                 tokens * tokens_per_word: "A word takes more than a token: divide, not multiply.",
             },
+            "First take the answer's 200 tokens away, then turn tokens into words.",
+            _CLOSE,
         )
-        raise Incorrect("First take the answer's 200 tokens away, then turn tokens into words.")
 
 
 class _SecondsToAnswer(Question):
@@ -87,10 +75,9 @@ class _SecondsToAnswer(Question):
         seconds = number(answer, "seconds")
         reading, writing = _TO_READ / prompt_rate, _TO_WRITE / decode_rate
         tokens = _TO_READ + _TO_WRITE
-        if _is(seconds, reading + writing):
-            return
-        _diagnose(
+        expect(
             seconds,
+            reading + writing,
             {
                 writing: "That is the writing alone; the model reads the report first.",
                 reading: "That is only until the first word; the other tokens follow.",
@@ -100,8 +87,9 @@ class _SecondsToAnswer(Question):
                 _TO_READ / decode_rate + _TO_WRITE / prompt_rate: "The two rates are the wrong "
                 "way round: prompt_rate is for reading.",
             },
+            "Add two times: 1,000 tokens at the reading rate, 100 at the writing rate.",
+            _CLOSE,
         )
-        raise Incorrect("Add two times: 1,000 tokens at the reading rate, 100 at the writing rate.")
 
 
 q1 = _WordsThatFit()

@@ -1,11 +1,10 @@
 """The questions of lab 01: tiers, parameters, bytes, speed and the memory of a conversation."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 from slmlab import tiers
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, number
+from slmlab.lessons.question import Incorrect, Question, WrongAnswer, diagnose, number
 
 _PHI_4_BYTES = tiers.card("phi-4").parameters * 4.5 / 8
 _EIGHT_GIB = 8 * 2**30
@@ -148,7 +147,7 @@ class BytesLeft(Question):
         answer = number(answer, "bytes")
         if math.isclose(answer, _EIGHT_GIB - _PHI_4_BYTES, rel_tol=0.01):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 8e9 - _PHI_4_BYTES: "You took 8 GB of 10^9 bytes each, and a GiB is 2**30 bytes: "
@@ -197,7 +196,7 @@ class UpperBound(Question):
         bound = bandwidth / llama_bytes
         if math.isclose(answer, bound, rel_tol=0.02):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 1 / bound: "That is seconds per token: turn the division round.",
@@ -240,7 +239,7 @@ class LongestConversation(Question):
         right = 2**30 // tiers.kv_cache_bytes(tiers.card("llama-3-8b").architecture, context=1)
         if math.isclose(answer, right, rel_tol=0.001):
             return
-        _diagnose(
+        diagnose(
             answer,
             {
                 right / 4: "You counted all 32 heads, but in this model four heads share one pair "
@@ -256,13 +255,6 @@ class LongestConversation(Question):
         raise Incorrect(
             "Bytes for one token: layers x 2 (key and value) x KV heads x head size x 2 bytes."
         )
-
-
-def _diagnose(answer: float, mistakes: Mapping[float, str]) -> None:
-    """Raise `Incorrect` with the message of the known mistake that leads to this answer."""
-    for value, message in mistakes.items():
-        if math.isclose(answer, value, rel_tol=0.01):
-            raise Incorrect(message)
 
 
 q1, q2, q3, q4, q5 = CutOffs(), StoredTwice(), BytesLeft(), UpperBound(), LongestConversation()

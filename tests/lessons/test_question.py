@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from slmlab.lessons import progress
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, number
+from slmlab.lessons.question import Incorrect, Question, WrongAnswer, expect, number
 
 
 class Half(Question):
@@ -122,3 +122,15 @@ def test_what_is_no_number_is_named_and_kept_short(answer):
 @pytest.mark.parametrize("answer", [4, 4.0, np.float32(4), np.int64(4)])
 def test_every_kind_of_number_counts(answer):
     assert number(answer, "MB") == 4.0
+
+
+def test_what_is_close_to_the_right_answer_is_accepted():
+    expect(4.03, 4, {8: "doubled"}, "Divide by two.")
+    with pytest.raises(Incorrect, match=r"Divide by two\."):
+        expect(4.03, 4, {8: "doubled"}, "Divide by two.", tolerance=0.001)
+
+
+@pytest.mark.parametrize(("answer", "message"), [(8.04, "doubled"), (3, "Divide by two.")])
+def test_a_known_mistake_is_named_and_any_other_gets_the_rule(answer, message):
+    with pytest.raises(Incorrect, match=message):
+        expect(answer, 4, {8: "doubled"}, "Divide by two.")
