@@ -1,0 +1,150 @@
+"""Running `olive` in its environment, once for each workflow, and reading what it wrote."""
+
+import hashlib
+import json
+import re
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from slmlab import environments
+from slmlab.environments import Environment
+from slmlab.errors import EngineError
+from slmlab.files import cache_path, check_room, locked, sha256, whole_folder
+from slmlab.olive.workflows import INSIDE, TEXT
+
+OFFLINE_AND_SILENT = {
+    "HF_HUB_OFFLINE": "1",
+    "OLIVE_DISABLE_TELEMETRY": "1",
+    # Olive 0.13 reads the line above only after its first message is on the way; on a machine
+    # for continuous integration it sends none at all.
+    "CI": "1",
+}
+_EXCEPTION = re.compile(r"([\w.]+\.)?\w*(Error|Exception): ?(?P<reason>.*)")
+
+
+@dataclass(frozen=True)
+class Step:
+    """A model that one pass of a workflow made.
+
+    `made_by` is the name of the pass in lower case, as Olive writes it, and `settings` are its
+    settings that are not None; of the model that a workflow got, they are empty. `folder` holds
+    the model; `seconds` are those of the pass alone. `metrics` is what the workflow's evaluator
+    found, such as `{"token-avg": 52.6}`: latencies in milliseconds, sizes in bytes. They are
+    empty where there was no evaluator.
+    """
+
+    made_by: str
+    settings: dict[str, Any]
+    folder: Path
+    seconds: float
+    metrics: dict[str, float]
+    on_front: bool
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished workflow: the folder of the model it gave, and every step.
+
+    `seconds` is how long `olive run` took, when it ran; `reused` says that this was earlier.
+    A search gives several models and `model` is None.
+    """
+
+    model: Path | None
+    steps: tuple[Step, ...]
+    seconds: float
+    reused: bool
+
+    @property
+    def evaluated(self) -> tuple[Step, ...]:
+        """The models that the workflow's evaluator looked at, in order; first the one it got."""
+        return tuple(step for step in self.steps if step.metrics)
+
+
+def run(workflow: dict[str, Any]) -> Run:
+    """Run a workflow with `olive run --config`, or return what it gave earlier.
+
+    Olive keeps its steps in the cache, so a pass that two workflows share runs once; a finished
+    workflow is kept under its contents. Raises `EnvironmentFailed` where Olive cannot be
+    installed and `EngineError` with Olive's reason where it fails.
+    """
+    environment = environments.ensure("olive")
+    home = cache_path("olive", environment.path.name)
+    folder = home / _key(workflow)
+    with locked(home):
+        reused = folder.exists()
+        if not reused:
+            with whole_folder(folder) as aside:
+                _run(environment, workflow, home / "steps", aside)
+    output = folder / "output"
+    seconds = json.loads((folder / "seconds.json").read_text("utf-8"))
+    model = output if (output / "model_config.json").exists() else None
+    source = Path(workflow["input_model"]["model_path"])
+    return Run(model, _steps(output / "footprint.json", source), seconds, reused)
+
+
+def _key(workflow: dict[str, Any]) -> str:
+    """Name a workflow by everything it depends on besides Olive."""
+    parts = [json.dumps(workflow, sort_keys=True), sha256(INSIDE), sha256(TEXT)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _run(environment: Environment, workflow: dict[str, Any], steps: Path, folder: Path) -> None:
+    output = folder / "output"
+    where = {
+        "cache_dir": str(steps),
+        "output_dir": str(output),
+        "clean_evaluation_cache": True,  # Olive would reuse what another evaluator had found
+    }
+    check_room(_room(workflow), steps.parent, "An Olive workflow")
+    output.mkdir(parents=True)
+    (folder / "workflow.json").write_text(json.dumps(workflow | where, indent=2), "utf-8")
+    passes = ", ".join(workflow["passes"])
+    print(f"Olive is running ({passes}); this takes up to a minute or two.", file=sys.stderr)
+    # In a folder of its own, for Olive takes "int8" for a path where a file has that name.
+    with TemporaryDirectory(dir=folder) as scratch:
+        started = time.monotonic()
+        process = environment.run(
+            ["-m", "olive", "run", "--config", folder / "workflow.json"],
+            env=OFFLINE_AND_SILENT | {"TMPDIR": scratch, "HF_HOME": scratch},
+            cwd=Path(scratch),
+        )
+        (folder / "seconds.json").write_text(json.dumps(time.monotonic() - started), "utf-8")
+    log = process.stdout + process.stderr
+    if "Traceback" in log or not (output / "footprint.json").exists():
+        raise EngineError(f"Olive could not finish the workflow ({passes}): {_reason(log)}")
+
+
+def _room(workflow: dict[str, Any]) -> int:
+    """Return the bytes a workflow may write: the weights in 32 bits a few times over."""
+    source = Path(workflow["input_model"]["model_path"])
+    return 5 * sum(file.stat().st_size for file in source.glob("*.safetensors"))
+
+
+def _reason(log: str) -> str:
+    """Return why Olive failed; it ends with code 0 all the same, and tells only its log."""
+    raised = [match["reason"] for match in map(_EXCEPTION.match, log.splitlines()) if match]
+    return next((reason for reason in reversed(raised) if reason), "it gave no model and no reason")
+
+
+def _steps(footprint: Path, source: Path) -> tuple[Step, ...]:
+    models = json.loads(footprint.read_text("utf-8")).values()
+    return tuple(_step(model, source) for model in models if model["from_pass"] or model["metrics"])
+
+
+def _step(model: dict[str, Any], source: Path) -> Step:
+    made = model["model_config_data"]
+    path = Path(made["config"]["model_path"]) if made else source
+    settings = model["pass_run_config"] or {}
+    found = (model["metrics"] or {}).get("value", {})
+    return Step(
+        made_by=model["from_pass"] or "",
+        settings={name: value for name, value in settings.items() if value is not None},
+        folder=path if path.is_dir() else path.parent,
+        seconds=model["end_time"] - model["start_time"],
+        metrics={name: metric["value"] for name, metric in found.items()},
+        on_front=model["is_pareto_frontier"],
+    )
