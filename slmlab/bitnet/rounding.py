@@ -1,0 +1,45 @@
+"""What BitNet is not: rounding a trained model to three values afterwards."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from slmlab import gguf
+from slmlab.bitnet.ternary import rounded_weights
+from slmlab.errors import QuantizationError
+from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.quantization.disk import prepare
+
+
+def rounded_copy(source: Path) -> Path:
+    """Return a copy of an F16 model file whose linear layers are rounded to three values each.
+
+    Embedding, output and norms stay as they are, and so does the type: the file is as large as
+    before. It is kept in the cache under the source's SHA-256. Raises `QuantizationError` for a
+    file that is not F16.
+    """
+    source = Path(source)
+    matrices = [tensor for tensor in gguf.read_header(source).tensors if _is_linear(tensor)]
+    if not matrices or any(tensor.type != "F16" for tensor in matrices):
+        raise QuantizationError(
+            f"{source.name} is not an F16 file; make one with: slmlab quantize {source.name} F16"
+        )
+    out = cache_path("rounded", sha256(source)[:16], f"{source.stem}-rounded.gguf")
+    prepare(out, 0 if out.exists() else source.stat().st_size)
+    with locked(out):
+        if not out.exists():
+            with whole(out) as aside:
+                shutil.copyfile(source, aside)
+                for tensor in matrices:
+                    _round(np.memmap(aside, np.float16, "r+", tensor.offset, tensor.elements))
+    return out
+
+
+def _is_linear(tensor: gguf.Tensor) -> bool:
+    return tensor.name.startswith("blk.") and len(tensor.shape) == 2
+
+
+def _round(weights: np.ndarray) -> None:
+    weights[:] = rounded_weights(torch.from_numpy(weights.astype(np.float32))).numpy()
