@@ -51,10 +51,14 @@ def _cells(row: Row) -> dict[str, str]:
         "peak memory": show.quantity(row.peak_memory_bytes, "bytes"),
         "prompt (tokens/s)": f"{row.prompt_tokens_per_second:,.0f}",
         "decode (tokens/s)": f"{row.decode_tokens_per_second:,.1f}",
-        "first token (s)": f"{row.seconds_to_first_token:.2f}",
-        "energy (J/token)": f"{row.joules_per_token:.2f}, {row.energy_how}",
+        "first token (s)": _short(row.seconds_to_first_token),
+        "energy (J/token)": f"{_short(row.joules_per_token)}, {row.energy_how}",
         "perplexity": show.quantity(row.perplexity, "", row.perplexity_stderr),
     }
+
+
+def _short(value: float) -> str:
+    return f"{value:.2g}" if value < 10 else f"{value:,.0f}"
 
 
 def _conditions(rows: Sequence[Row]) -> list[str]:

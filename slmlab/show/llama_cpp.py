@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from pandas import DataFrame
 
 _LINES = ("blue", "orange", "green")
+_LABEL_PLACES = ({"xytext": (5, -11)}, {"xytext": (-5, 5), "ha": "right"}, {"xytext": (5, 5)})
 
 
 def reading(rates: Mapping[int, float], guess: Any = ...) -> "Figure":
@@ -106,11 +107,12 @@ def roofline(
     roof = [left, ridge, right], [bandwidth * left / 1e9, peak / 1e9, peak / 1e9]
     limits = f"roof: {bandwidth / 1e9:.0f} GB/s, then {peak / 1e9:.0f} billion operations/s"
     ax.plot(*roof, color=COLOURS["black"], linewidth=1.5, label=limits)
-    for (name, batches), colour, mark in zip(points.items(), _LINES, "os^", strict=False):
+    styles = zip(points.items(), _LINES, "os^", _LABEL_PLACES, strict=False)
+    for (name, batches), colour, mark, place in styles:
         ax.plot([], [], mark, color=COLOURS[colour], label=name)
         for what, (x, speed) in batches.items():
             ax.plot(x, speed / 1e9, mark, color=COLOURS[colour])
-            ax.annotate(what, (x, speed / 1e9), (5, -11), textcoords="offset points", fontsize=8)
+            ax.annotate(what, (x, speed / 1e9), textcoords="offset points", fontsize=8, **place)
     show.logarithmic(ax)
     ax.set_xlim(left, right)
     ax.legend(loc="lower right")

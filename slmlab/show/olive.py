@@ -93,29 +93,17 @@ def _by_kind(counts: Mapping[str, int]) -> dict[str, tuple[str, int]]:
 
 
 def search(candidates: Mapping[str, tuple[float, float, float]], guess: Any = ...) -> "Figure":
-    """Draw (milliseconds a token, perplexity, bytes) of each candidate of a search.
-
-    The area of a point is in proportion to its bytes; `guess` is a perplexity.
-    """
+    """Draw (milliseconds a token, perplexity, bytes) of each candidate; `guess` is a perplexity."""
     picture, ax = show.axes(
-        "What Olive's search found (the larger the point, the larger the model)",
-        "latency of one token (ms)",
-        "perplexity (lower is better)",
-        height=4.5,
+        "What Olive's search found", "latency of one token (ms)", "perplexity (lower is better)"
     )
-    ax.title.set_fontsize(10)
-    for i, name in enumerate(sorted(candidates, key=lambda name: candidates[name])):
-        latency, perplexity, size = candidates[name]
-        ax.scatter(latency, perplexity, s=size / 1e6, color=COLOURS["blue"], alpha=0.6)
-        ax.annotate(
-            f"{name}, {size / 1e6:.0f} MB",
-            (latency, perplexity),
-            (0, -22 if i % 2 else 15),
-            textcoords="offset points",
-            fontsize=9,
-            ha="center",
-        )
-    ax.margins(x=0.2, y=0.2)
+    for colour, (name, found) in zip(COLOURS.values(), candidates.items(), strict=False):
+        latency, perplexity, size = found
+        label = f"{name}, {size / 1e6:.0f} MB"
+        ax.plot(latency, perplexity, "o", color=colour, markersize=9, label=label)
+    ax.set_xlim(left=0)
+    ax.margins(y=0.2)
+    ax.legend()
     show.guess(ax, guess, "", axis="y")
     return picture
 

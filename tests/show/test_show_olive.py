@@ -37,9 +37,13 @@ def test_operators_are_listed_most_frequent_first():
 def test_candidates_stand_where_they_were_measured():
     found = {"a": (50.0, 30.0, 600e6), "b": (20.0, 36.0, 100e6)}
     ax = pictures.search(found, 33).axes[0]
-    assert [tuple(points.get_offsets()[0]) for points in ax.collections] == [(20, 36), (50, 30)]
-    assert "b, 100 MB" in [text.get_text() for text in ax.texts]
-    assert list(ax.lines[0].get_ydata()) == [33, 33]
+    *points, guess = ax.lines
+    assert sorted((*point.get_xdata(), *point.get_ydata()) for point in points) == [
+        (20, 36),
+        (50, 30),
+    ]
+    assert "b, 100 MB" in [text.get_text() for text in ax.get_legend().get_texts()]
+    assert list(guess.get_ydata()) == [33, 33]
 
 
 def test_the_table_marks_olives_front():
