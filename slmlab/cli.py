@@ -350,11 +350,11 @@ def _install(options: argparse.Namespace) -> None:
 def _run(options: argparse.Namespace) -> int:
     from slmlab.notebooks.labs import find_labs
     from slmlab.notebooks.report import write_report
-    from slmlab.notebooks.run import run
+    from slmlab.notebooks.run import exit_code, run
 
     runs = run(find_labs(options.labs), options.out, options.profile)
     print(write_report(runs, options.out, options.profile))
-    return int(any(done.verdict != "passed" for done in runs))
+    return exit_code(runs)
 
 
 def _verify(options: argparse.Namespace) -> int:

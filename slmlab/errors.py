@@ -39,12 +39,16 @@ class NoRoom(NotPossibleHere):
     """The disk has too little room for what was asked."""
 
 
+class Unwritable(NotPossibleHere, OSError):
+    """A folder cannot be written to: an `OSError` still, for those who say what was to go there."""
+
+
 class FetchError(NotPossibleHere):
     """A model could not be brought here: no network, no source."""
 
 
 class EnvironmentFailed(NotPossibleHere):
-    """An environment could not be made: no network, no such package, a full disk."""
+    """An environment could not be made or used: no network, no such package."""
 
 
 class VerificationError(SlmlabError):

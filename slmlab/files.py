@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import uuid
@@ -12,9 +13,10 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from slmlab.errors import FetchError, NoRoom
+from slmlab.errors import NoRoom, NotPossibleHere, Unwritable
 
 _PACKAGE = Path(__file__).parent
+_WEIGHTS = re.compile(r"\.(safetensors|onnx|data|onnx_data(_\d+)?)$")
 
 
 def data_path(*parts: str) -> Path:
@@ -36,6 +38,16 @@ def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def weight_bytes(path: Path) -> int:
+    """Return the bytes of a model's weights: its one file, or the files of its folder with them.
+
+    Beside an ONNX graph that is `model.onnx.data`, or `model.onnx_data` where Optimum made it.
+    """
+    if path.is_file():
+        return path.stat().st_size
+    return sum(file.stat().st_size for file in path.glob("*") if _WEIGHTS.search(file.name))
 
 
 def free_bytes(folder: Path) -> int:
@@ -96,16 +108,22 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
-    """Hold a lock beside `path`, shared by every process on this machine."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Hold a lock beside `path`, shared by every process on this machine.
+
+    Raises `Unwritable` where there can be no lock, and `NotPossibleHere` where another process
+    holds it for more than `timeout` seconds.
+    """
     lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path, timeout)
     except filelock.Timeout:
-        raise FetchError(
+        raise NotPossibleHere(
             f"Another program has been working on {path.name} for {timeout:.0f} s; "
             f"wait for it, or stop it, and try again."
         ) from None
+    except OSError as problem:
+        raise _unwritable(path.parent, problem) from None
     try:
         yield
     finally:
@@ -118,3 +136,13 @@ def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:
     except filelock.Timeout:
         print(f"Waiting for another program to finish {path.name}.", file=sys.stderr, flush=True)
         lock.acquire(timeout=timeout)
+
+
+def _unwritable(folder: Path, problem: OSError) -> Unwritable:
+    reason = problem.strerror or problem
+    sentence = Unwritable(
+        f"The folder {folder} cannot be used ({reason}): make room or get write access there, or "
+        f"use another folder (the cache's is set in SLMLAB_CACHE)."
+    )
+    sentence.strerror = problem.strerror
+    return sentence

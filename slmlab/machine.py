@@ -12,6 +12,7 @@ import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 CGROUP = Path("/sys/fs/cgroup")
@@ -88,6 +89,17 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
     return int(min(free, max(0, limit - used)))
 
 
+def installed_version(package: str) -> str:
+    """Return the version of a Python package, or "unknown" where only its module is installed.
+
+    So it is where the module came under another name, as from `onnxruntime-genai-cuda`.
+    """
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "unknown"
+
+
 @functools.cache
 def read_bandwidth(threads: int | None = None) -> float:
     """Measure how fast this machine reads memory, in bytes per second.
@@ -136,14 +148,25 @@ def _cpu_quota(cgroup: Path) -> float:
 
 
 def _cgroup_memory(cgroup: Path) -> tuple[float, float]:
-    """Return the cgroup's memory limit and use in bytes; no limit is infinity."""
-    for limit, used in (
-        ("memory.max", "memory.current"),
-        ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+    """Return the cgroup's memory limit and use in bytes; no limit is infinity.
+
+    Pages of files that were not read again lately do not count as used: the kernel gives them up
+    before it lets a process die.
+    """
+    for folder, limit, used, cached in (
+        (cgroup, "memory.max", "memory.current", "inactive_file"),
+        (
+            cgroup / "memory",
+            "memory.limit_in_bytes",
+            "memory.usage_in_bytes",
+            "total_inactive_file",
+        ),
     ):
-        words = _words(cgroup / limit)
+        words = _words(folder / limit)
         if words and words[0] != "max":
-            return float(words[0]), float((_words(cgroup / used) or ["0"])[0])
+            counts = _words(folder / "memory.stat")
+            files = dict(zip(counts[::2], counts[1::2], strict=False)).get(cached, "0")
+            return float(words[0]), float((_words(folder / used) or ["0"])[0]) - float(files)
     return math.inf, 0.0
 
 

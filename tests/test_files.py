@@ -1,8 +1,9 @@
-"""Files and folders appear whole or not at all."""
+"""Files and folders appear whole or not at all, one program at a time."""
 
 import pytest
 
-from slmlab.files import whole, whole_folder
+from slmlab.errors import NotPossibleHere
+from slmlab.files import locked, weight_bytes, whole, whole_folder
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -46,3 +47,47 @@ def test_a_failure_leaves_nothing(appear, tmp_path):
             (aside / "file").write_text("half of it")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_a_lock_that_another_program_keeps_is_said_in_a_sentence(tmp_path, capsys):
+    with (
+        locked(tmp_path / "model"),
+        pytest.raises(NotPossibleHere, match="working on model for 0 s; wait for it") as caught,
+        locked(tmp_path / "model", timeout=0),
+    ):
+        pass
+    assert caught.type is NotPossibleHere, "which is not about fetching"
+    assert capsys.readouterr().err == "Waiting for another program to finish model.\n"
+    with locked(tmp_path / "model"):
+        pass  # which is free again
+
+
+def test_a_folder_that_cannot_be_used_is_said_in_a_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    said = r"The folder .*file.a cannot be used \(.+\): .*SLMLAB_CACHE\)\.$"
+    with pytest.raises(NotPossibleHere, match=said) as caught, locked(tmp_path / "file/a/model"):
+        pass
+    assert isinstance(caught.value, OSError), "so that a caller can say what could not be stored"
+    assert caught.value.strerror
+
+
+@pytest.mark.parametrize(
+    ("names", "counted"),
+    [
+        (["model.safetensors", "config.json"], 1),
+        (["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"], 2),
+        (["model.safetensors", "model.safetensors.index.json"], 1),
+        (["model.onnx", "model.onnx.data", "genai_config.json"], 2),
+        (["model.onnx", "model.onnx_data", "model.onnx_data_1"], 3),
+        (["notes.txt"], 0),
+    ],
+)
+def test_the_weights_of_a_folder_are_counted_whoever_wrote_them(tmp_path, names, counted):
+    for name in names:
+        (tmp_path / name).write_bytes(bytes(10))
+    assert weight_bytes(tmp_path) == 10 * counted
+
+
+def test_the_weights_of_a_file_are_all_of_it(tmp_path):
+    (tmp_path / "model.gguf").write_bytes(bytes(7))
+    assert weight_bytes(tmp_path / "model.gguf") == 7

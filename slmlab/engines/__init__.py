@@ -5,12 +5,12 @@ Nothing is imported until an engine is used, so each one runs where the others a
 
 import importlib
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from slmlab import environments
 from slmlab.errors import InvalidModelFile, UsageError
+from slmlab.machine import installed_version
 
 if TYPE_CHECKING:
     from slmlab.engines.engine import Engine
@@ -104,7 +104,7 @@ def _engine_row(name: str) -> dict[str, Any]:
     return {
         "name": name,
         "runs": why_not is None,
-        "version": None if why_not else version(_PACKAGES[name][0]),
+        "version": None if why_not else installed_version(_PACKAGES[name][0]),
         "precisions": engine.PRECISIONS,
         "why_not": why_not,
     }

@@ -4,42 +4,80 @@ import json
 from datetime import datetime
 from typing import Any, NoReturn
 
+import jinja2
+from jinja2.ext import Extension
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
 from slmlab.engines.engine import Messages
 from slmlab.errors import EngineError
 
+Template = str | list[dict[str, str]] | None
+"""A Jinja template, or several by name; one of them is then called `default`."""
 
-def render(template: str | None, messages: Messages, name: str, **tokens: str) -> str:
+
+class _Generation(Extension):
+    """The block `{% generation %}`, which marks an answer for training: here just what it holds."""
+
+    tags = frozenset({"generation"})
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.Scope(body, lineno=line)
+
+
+def render(template: Template, messages: Messages, name: str, **tokens: str) -> str:
     """Return what a Jinja chat template makes of the messages, up to where the answer begins.
 
-    The rules are those of transformers' `chat_template_utils`: a sandbox, trimmed blocks, and
-    `tokens` such as `bos_token` by name. Raises `EngineError` where the model called `name` has
-    no template or its template refuses the messages.
+    What a template may use is what transformers' `chat_template_utils` gives it, without tools
+    and documents: a sandbox, trimmed blocks, and `tokens` such as `bos_token` by name. Raises
+    `EngineError` where the model called `name` has no template or its template refuses the
+    messages.
     """
-    import jinja2
-    from jinja2.sandbox import ImmutableSandboxedEnvironment
-
-    if not template:
+    source = _default(template)
+    if not source:
         raise EngineError(f"{name} has no chat template; give a plain string to continue instead.")
     sandbox = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, "jinja2.ext.loopcontrols"]
     )
     sandbox.filters["tojson"] = _to_json
     sandbox.globals |= {"raise_exception": _refuse, "strftime_now": datetime.now().strftime}
     try:
-        return sandbox.from_string(template).render(
-            messages=list(messages), add_generation_prompt=True, **tokens
+        return sandbox.from_string(source).render(
+            messages=list(messages),
+            tools=None,
+            documents=None,
+            add_generation_prompt=True,
+            **tokens,
         )
-    except jinja2.TemplateError as problem:
+    except (jinja2.TemplateError, TypeError, ValueError) as problem:
         raise EngineError(
             f"The chat template of {name} does not take these messages: {problem}"
         ) from None
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+def _default(template: Template) -> str | None:
+    if isinstance(template, list):
+        named = (entry for entry in template if isinstance(entry, dict))
+        return next((e.get("template") for e in named if e.get("name") == "default"), None)
+    return template
+
+
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
 
 
 def _refuse(reason: str) -> NoReturn:
-    import jinja2
-
     raise jinja2.TemplateError(reason)

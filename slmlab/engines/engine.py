@@ -152,13 +152,15 @@ class Engine(ABC):
                 f"A prompt of {len(tokens)} tokens and {max_tokens} new ones do not fit a context "
                 f"of {self.context}; load the model with a larger context or ask for less."
             )
+        end = len(tokens) + max_tokens
         logits = self.read(tokens)
-        for position in range(len(tokens), len(tokens) + max_tokens):
+        for position in range(len(tokens), end):
             token = choose(logits[-1])
             if self.ends(token):
                 return
             yield token
-            logits = self.evaluate([token], position)
+            if position + 1 < end:
+                logits = self.evaluate([token], position)
 
     def read(self, tokens: Sequence[int]) -> "np.ndarray":
         """Forget everything, read a whole sequence and return the logits of its last token."""
@@ -166,10 +168,20 @@ class Engine(ABC):
         return self.extend(tokens)
 
     def extend(self, tokens: Sequence[int], position: int = 0) -> "np.ndarray":
-        """Read tokens, in as many calls as they need; return the logits of the last one."""
+        """Read tokens, in as many calls as they need; return the logits of the last one.
+
+        Raises `UsageError` where there are none.
+        """
+        if not len(tokens):
+            raise UsageError("There is nothing to read; give the model at least one token.")
         for start in range(0, len(tokens), BATCH_TOKENS):
             logits = self.evaluate(tokens[start : start + BATCH_TOKENS], position + start)
         return logits
+
+
+def first_line(problem: Exception) -> str:
+    """Return the first line of what an error says, or its type where it says nothing."""
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
 
 
 def must_be_open(model: object, path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.engines import chat
 from slmlab.engines.engine import Engine, Messages, must_be_open, must_hold_tokens
 from slmlab.errors import EngineError, InvalidModelFile
+from slmlab.files import weight_bytes
 from slmlab.quantization import DTYPES
 
 if TYPE_CHECKING:
@@ -90,8 +91,9 @@ class FolderEngine(Engine):
 
     def _marker(self, name: str) -> str:
         """Return the text of a special token such as `eos_token`, or "" where there is none."""
-        token = self._settings.get(name) or ""
-        return token["content"] if isinstance(token, dict) else token
+        token = self._settings.get(name)
+        text = token.get("content") if isinstance(token, dict) else token
+        return text if isinstance(text, str) else ""
 
     def _end_tokens(self) -> set[int]:
         markers = (*_END_MARKERS, self._marker("eos_token"))
@@ -100,7 +102,10 @@ class FolderEngine(Engine):
 
 
 def read_tokenizer(folder: Path) -> "Tokenizer":
-    """Return the tokenizer that the folder's `tokenizer.json` describes."""
+    """Return the tokenizer that the folder's `tokenizer.json` describes, without its limits.
+
+    Some files also say how long a text was during training; ours are read whole, and alone.
+    """
     from tokenizers import Tokenizer
 
     file = folder / "tokenizer.json"
@@ -109,19 +114,25 @@ def read_tokenizer(folder: Path) -> "Tokenizer":
             f"{folder} has no tokenizer.json; save the model's tokenizer there with transformers."
         )
     try:
-        return Tokenizer.from_file(str(file))
+        tokenizer = Tokenizer.from_file(str(file))
     except Exception as problem:  # the only type `tokenizers` raises
         raise InvalidModelFile(f"{file} is damaged ({problem}); get it again.") from None
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty where there is no file."""
     try:
-        return json.loads(file.read_text("utf-8"))
+        found = json.loads(file.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as problem:
         raise InvalidModelFile(f"{file} is damaged ({problem}); get it again.") from None
+    if not isinstance(found, dict):
+        raise InvalidModelFile(f"{file} is damaged (it holds no JSON object); get it again.")
+    return found
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -143,19 +154,35 @@ def read_config(path: Path) -> dict[str, Any]:
 
 def needed_bytes(path: Path, config: dict[str, Any], context: int) -> int:
     """Weights as they lie on disk, and a full cache of keys and values of the same type."""
-    language = config.get("text_config", config)
-    return weight_bytes(path) + cache_bytes(language, context, DTYPES.get(config.get("dtype"), 2))
+    value_bytes = DTYPES.get(str(config.get("dtype")), 2)
+    return weight_bytes(path) + cache_bytes(language(config), context, value_bytes)
 
 
 def end_tokens(settings: dict[str, Any]) -> set[int]:
     """Return the token ids that a configuration names under `eos_token_id`: none, one or a list."""
-    named = settings.get("eos_token_id", [])
-    return set(named if isinstance(named, list) else [named])
+    named = settings.get("eos_token_id")
+    listed = named if isinstance(named, list) else [named]
+    return {token for token in listed if isinstance(token, int)}
 
 
-def weight_bytes(folder: Path, pattern: str = "*.safetensors") -> int:
-    """Return the bytes of the files in a folder that hold the weights."""
-    return sum(file.stat().st_size for file in folder.glob(pattern))
+def language(config: dict[str, Any]) -> dict[str, Any]:
+    """Return what a `config.json` says of the language model, which may stand in a part of it."""
+    part = config.get("text_config")
+    return part if isinstance(part, dict) else config
+
+
+def whole_number(config: dict[str, Any], name: str, default: int | None = None) -> int:
+    """Return a number of a configuration, or `default` where it is not there, null or 0.
+
+    Raises `InvalidModelFile` where that is no whole number.
+    """
+    found = config.get(name) or default
+    if not isinstance(found, int):
+        raise InvalidModelFile(
+            f"The model's configuration gives {found!r} as its {name}, which is no whole number; "
+            f"get the model again."
+        )
+    return found
 
 
 def cache_bytes(config: dict[str, Any], context: int, value_bytes: int) -> int:
@@ -163,9 +190,9 @@ def cache_bytes(config: dict[str, Any], context: int, value_bytes: int) -> int:
 
     Where some layers look back over a window only, this is what all would keep if all did.
     """
-    layers, heads = config.get("num_hidden_layers", 0), config.get("num_attention_heads", 1)
-    head_size = config.get("head_dim") or config.get("hidden_size", 0) // heads
-    tokens = min(context, config.get("sliding_window") or context)
-    return (
-        2 * layers * (config.get("num_key_value_heads") or heads) * head_size * tokens * value_bytes
-    )
+    layers = whole_number(config, "num_hidden_layers", 0)
+    heads = whole_number(config, "num_attention_heads", 1)
+    head_size = whole_number(config, "head_dim", whole_number(config, "hidden_size", 0) // heads)
+    kept_heads = whole_number(config, "num_key_value_heads", heads)
+    tokens = min(context, whole_number(config, "sliding_window", context))
+    return 2 * layers * kept_heads * head_size * tokens * value_bytes

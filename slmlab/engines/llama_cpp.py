@@ -187,11 +187,13 @@ class LlamaCpp(Engine):
         tokens = self.prompt_tokens(prompt)
         with Grammar(self._api, self._vocab, grammar) as rules:
             new = list(self.greedy(tokens, max_tokens, rules.choose))
-        if len(new) == max_tokens:
-            raise EngineError(
-                f"The text has not ended after {max_tokens} tokens; allow more, or set limits to "
-                f"its length in the grammar."
-            )
+            if len(new) == max_tokens:
+                logits = self.extend(new[-1:], len(tokens) + max_tokens - 1)
+                if not self.ends(rules.choose(logits[-1])):
+                    raise EngineError(
+                        f"The text has not ended after {max_tokens} tokens; allow more, or set "
+                        f"limits to its length in the grammar."
+                    )
         return self.detokenize(new)
 
     def start_token(self) -> int | None:

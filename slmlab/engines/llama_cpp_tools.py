@@ -14,6 +14,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from slmlab.acquisition.llama_cpp_source import PACKAGE, source_tree
+from slmlab.environments.guarded import finish, guarded, last_words
 from slmlab.errors import EngineError, NotPossibleHere, UsageError
 from slmlab.files import cache_path, locked, whole
 
@@ -107,7 +108,7 @@ def build(names: Sequence[str]) -> dict[str, Path]:
     return {name: home / _executable(name) for name in names}
 
 
-def run(name: str, *arguments: str | int | Path, timeout: float | None = None) -> str:
+def run(name: str, *arguments: str | int | Path) -> str:
     """Run a tool that was built and return what it wrote to stdout.
 
     Raises `NotPossibleHere` for a tool that was not built, and `EngineError` where it fails.
@@ -117,13 +118,9 @@ def run(name: str, *arguments: str | int | Path, timeout: float | None = None) -
         raise NotPossibleHere(
             f"{name} is not built; build it with: llama_cpp_tools.build([{name!r}])"
         )
-    command = [str(part) for part in (path, *arguments)]
-    done = subprocess.run(
-        command, capture_output=True, text=True, errors="replace", timeout=timeout
-    )
+    done = finish([str(part) for part in (path, *arguments)])
     if done.returncode:
-        reason = (done.stderr.strip().splitlines() or ["it gave no reason"])[-1]
-        raise EngineError(f"{name} failed: {reason}")
+        raise EngineError(f"{name} failed: {last_words(done.returncode, done.stderr)}")
     return done.stdout
 
 
@@ -148,23 +145,18 @@ def _cmake(*arguments: str | Path) -> None:
             "llama.cpp's tools are built with cmake and ninja; install them with: "
             "pip install cmake ninja"
         )
-    child = subprocess.Popen(
-        [str(part) for part in (programs["cmake"], *arguments)],
-        env=os.environ | {"PATH": search},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    )
+    command = [programs["cmake"], *arguments]
     lines, shown = [], 0
-    for line in child.stdout:
-        lines.append(line.strip())
-        if step := _STEP.match(line):
-            tenth = 10 * int(step[1]) // int(step[2])
-            if tenth > shown:
-                print(f"{10 * tenth} % built", file=sys.stderr)
-                shown = tenth
-    if child.wait():
+    with guarded(command, os.environ | {"PATH": search}, stderr=subprocess.STDOUT) as child:
+        for line in child.stdout:
+            lines.append(line.strip())
+            if step := _STEP.match(line):
+                tenth = 10 * int(step[1]) // int(step[2])
+                if tenth > shown:
+                    print(f"{10 * tenth} % built", file=sys.stderr)
+                    shown = tenth
+        child.wait()
+    if child.returncode:
         raise EngineError(f"llama.cpp's tools could not be built: {_reason(lines)}")
 
 

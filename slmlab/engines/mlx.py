@@ -8,15 +8,22 @@ import io
 import shutil
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.engines.engine import must_be_known, must_be_open, must_fit_memory
-from slmlab.engines.folder import FolderEngine, needed_bytes, read_config, read_json, weight_bytes
+from slmlab.engines.engine import first_line, must_be_known, must_be_open, must_fit_memory
+from slmlab.engines.folder import (
+    FolderEngine,
+    language,
+    needed_bytes,
+    read_config,
+    read_json,
+    whole_number,
+)
 from slmlab.errors import EngineError, NotPossibleHere
-from slmlab.files import cache_path, check_room, locked, whole_folder
+from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
+from slmlab.machine import installed_version
 from slmlab.quantization import huggingface_form
 
 if TYPE_CHECKING:
@@ -61,7 +68,7 @@ def prepare(source: Path, precision: str) -> Path:
     if precision == "float32":
         return floats
     must_run()
-    made_by = f"{floats.parent.name}-mlx-lm-{version('mlx-lm')}"
+    made_by = f"{floats.parent.name}-mlx-lm-{installed_version('mlx-lm')}"
     directory = cache_path("mlx", made_by, f"{Path(source).stem}-{precision}")
     bits = int(precision.removesuffix("-bit"))
     with locked(directory):
@@ -110,8 +117,8 @@ class Mlx(FolderEngine):
         config = read_config(path)
         must_fit_memory(path, needed_bytes(path, config, context))
         super().__init__(path, context, threads=1)
+        self.vocabulary = whole_number(language(config), "vocab_size")
         self._model, _ = _load_model(path)
-        self.vocabulary = int(config.get("text_config", config)["vocab_size"])
         self.clear()
 
     def close(self) -> None:
@@ -155,12 +162,11 @@ def _load_model(path: Path) -> tuple[Any, dict[str, Any]]:
     """Return mlx-lm's model and its configuration."""
     from mlx_lm.utils import load_model
 
+    config = read_json(path / "config.json")
     try:
-        return load_model(path, model_config=rope(read_json(path / "config.json")))
-    except (KeyError, OSError, RuntimeError, TypeError, ValueError) as problem:
-        raise EngineError(
-            f"mlx-lm could not load {path.name}: {str(problem).strip().splitlines()[0]}"
-        ) from None
+        return load_model(path, model_config=rope(config))
+    except Exception as problem:  # what a wrong configuration leads to can be of any type
+        raise EngineError(f"mlx-lm could not load {path.name}: {first_line(problem)}") from None
 
 
 def rope(config: dict[str, Any]) -> dict[str, Any]:

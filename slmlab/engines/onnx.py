@@ -3,19 +3,18 @@
 import importlib.util
 import json
 import os
-import subprocess
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from slmlab.engines.engine import must_be_known, must_be_open, must_fit_memory
-from slmlab.engines.folder import FolderEngine, cache_bytes, end_tokens, read_json, weight_bytes
+from slmlab.engines.engine import first_line, must_be_known, must_be_open, must_fit_memory
+from slmlab.engines.folder import FolderEngine, cache_bytes, end_tokens, read_json, whole_number
+from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, QuantizationError
-from slmlab.files import cache_path, check_room, locked, whole_folder
-from slmlab.machine import usable_threads
+from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
+from slmlab.machine import installed_version, usable_threads
 from slmlab.quantization import huggingface_form
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def prepare(source: Path, precision: str) -> Path:
     if reason := why_not():
         raise NotPossibleHere(reason)
     directory = huggingface_form(source, "float32")
-    made_by = f"{directory.parent.name}-genai-{version('onnxruntime-genai')}"
+    made_by = f"{directory.parent.name}-genai-{installed_version('onnxruntime-genai')}"
     folder = cache_path("onnx", made_by, f"{Path(source).stem}-{precision}")
     with locked(folder):
         if not folder.exists():
@@ -74,8 +73,8 @@ class Onnx(FolderEngine):
         config = _config(path)
         must_fit_memory(path, _needed_bytes(path, config, context))
         super().__init__(path, context, threads)
+        self.vocabulary = whole_number(config, "vocab_size")
         self._model, self._generator = _open(path, context, threads)
-        self.vocabulary = int(config["vocab_size"])
         self._ends |= end_tokens(config)
 
     def close(self) -> None:
@@ -107,8 +106,8 @@ class Onnx(FolderEngine):
 
 def _config(path: Path) -> dict:
     """Return what the folder's `genai_config.json` says of the model."""
-    config = read_json(path / "genai_config.json").get("model", {})
-    if "decoder" not in config:
+    config = read_json(path / "genai_config.json").get("model")
+    if not isinstance(config, dict) or not isinstance(config.get("decoder"), dict):
         raise InvalidModelFile(
             f"{path} has no genai_config.json that describes a model; make the folder with "
             f"engines.prepare or with python -m onnxruntime_genai.models.builder."
@@ -117,10 +116,13 @@ def _config(path: Path) -> dict:
 
 
 def _needed_bytes(path: Path, config: dict, context: int) -> int:
-    """Weights as they lie on disk, and the cache of keys and values, which is float32 on a CPU."""
+    """Weights as they lie on disk, and the cache of keys and values, which is float32 on a CPU.
+
+    It is counted as if every layer kept all of it: GenAI has a form of its own for windows.
+    """
     decoder = config["decoder"]
-    weights = weight_bytes(path, "*.onnx*")
-    return weights + cache_bytes(decoder | {"head_dim": decoder.get("head_size")}, context, 4)
+    cache = decoder | {"head_dim": decoder.get("head_size"), "sliding_window": None}
+    return weight_bytes(path) + cache_bytes(cache, context, 4)
 
 
 def _open(path: Path, context: int, threads: int):
@@ -137,7 +139,7 @@ def _open(path: Path, context: int, threads: int):
         return model, og.Generator(model, og.GeneratorParams(model))
     except (OSError, RuntimeError, ValueError) as problem:
         raise EngineError(
-            f"ONNX Runtime GenAI could not load {path.name}: {str(problem).splitlines()[0]}"
+            f"ONNX Runtime GenAI could not load {path.name}: {first_line(problem)}"
         ) from None
 
 
@@ -145,15 +147,9 @@ def _build(directory: Path, folder: Path, precision: str) -> None:
     with TemporaryDirectory() as scratch:
         command = [sys.executable, "-m", "onnxruntime_genai.models.builder", "-i", str(directory)]
         options = ["-o", str(folder), "-p", _BUILDER_NAMES[precision], "-e", "cpu", "-c", scratch]
-        child = subprocess.run(
-            command + options,
-            env=os.environ | {"HF_HUB_OFFLINE": "1"},
-            capture_output=True,
-            text=True,
-            errors="replace",
-        )
+        child = finish(command + options, os.environ | {"HF_HUB_OFFLINE": "1"})
     if child.returncode:
-        reason = (child.stderr.strip().splitlines() or ["it was stopped"])[-1]
+        reason = last_words(child.returncode, child.stderr)
         raise QuantizationError(
             f"{directory.name} could not be made an ONNX model in {precision}: {reason}"
         )

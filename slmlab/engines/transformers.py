@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.engines.engine import must_be_known, must_be_open, must_fit_memory
+from slmlab.engines.engine import first_line, must_be_known, must_be_open, must_fit_memory
 from slmlab.engines.folder import FolderEngine, needed_bytes, read_config
 from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere
 from slmlab.machine import usable_threads
@@ -96,7 +96,6 @@ class Transformers(FolderEngine):
 
 
 def _load_model(path: Path):
-    from safetensors import SafetensorError
     from transformers import AutoModelForCausalLM
     from transformers.utils import logging
 
@@ -110,9 +109,9 @@ def _load_model(path: Path):
             trust_remote_code=False,
             output_loading_info=True,
         )
-    except (ImportError, KeyError, OSError, RuntimeError, ValueError, SafetensorError) as problem:
+    except Exception as problem:  # what a wrong configuration leads to can be of any type
         raise EngineError(
-            f"transformers could not load {path.name}: {str(problem).strip().splitlines()[0]}"
+            f"transformers could not load {path.name}: {first_line(problem)}"
         ) from None
     if missing := found["missing_keys"]:
         raise InvalidModelFile(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from slmlab.environments.guarded import guarded
+from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import EngineError
 
 _OURS = re.compile(
@@ -49,27 +49,26 @@ class Environment:
         """Run the environment's Python with `arguments`, such as `["-m", "olive", "--help"]`.
 
         `env` is added to `variables()`; `timeout` is in seconds. Output comes back as text.
-        Nothing of the process is left when the call ends, also where it is interrupted or we are
-        killed. Raises `EngineError` with the reason if it fails or takes too long.
+        What it started and left running is ended with it, also where we are interrupted or
+        killed; how something could escape is told in `guarded`. Raises `EngineError` with the
+        reason if it fails or takes too long.
         """
         command = [str(self.python), *map(str, arguments)]
-        with guarded(command, self.variables() | dict(env or {}), cwd) as process:
-            try:
-                out, err = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                raise EngineError(
-                    f"A program in the {self.name} environment took longer than {timeout:.0f} s "
-                    f"and was stopped; ask for less work."
-                ) from None
-        if process.returncode:
-            reason = _reason(err or out, process.returncode)
+        try:
+            done = finish(command, self.variables() | dict(env or {}), cwd, timeout)
+        except subprocess.TimeoutExpired:
+            raise EngineError(
+                f"A program in the {self.name} environment took longer than {timeout:.0f} s "
+                f"and was stopped; ask for less work."
+            ) from None
+        if done.returncode:
+            reason = _reason(done.returncode, done.stderr or done.stdout)
             raise EngineError(f"A program in the {self.name} environment failed: {reason}")
-        return subprocess.CompletedProcess(command, process.returncode, out, err)
+        return done
 
 
-def _reason(log: str, code: int) -> str:
-    """Return the line that tells why a program failed: its last exception, or its last line."""
-    lines = [line.strip() for line in log.splitlines() if line.strip()]
+def _reason(code: int, log: str) -> str:
+    """Return the line that tells why a program failed: its last exception, or its last words."""
+    lines = [line.strip() for line in log.splitlines()]
     raised = [line for line in lines if _EXCEPTION.match(line)]
-    silent = f"it ended with code {code} and said nothing; often there is too little memory"
-    return (raised or lines or [silent])[-1]
+    return raised[-1] if raised and code < 128 else last_words(code, log)

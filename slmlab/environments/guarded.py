@@ -1,8 +1,11 @@
-"""A process that leaves nothing behind, however we end.
+"""Child processes that leave nothing behind, however we end.
 
-It is started by a guard, which is this file run as a script. The guard's standard input is a pipe
-that we hold open; when we end, also by being killed, the pipe closes, and the guard kills the
-process and all that it has started.
+A guard, which is this file run as a script, starts the process in a group of its own. The guard's
+standard input is a pipe that we hold open. Where the process ends, or the pipe closes because we
+have ended or were killed, the guard ends everything in the group.
+
+What makes a group or a session for itself (`setsid`) escapes. Windows has no such groups: there
+what a process has started ends with it only where it is stopped, not where it ends by itself.
 """
 
 import os
@@ -10,22 +13,52 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+_SIGNALS = {128 + number: number.name for number in signal.Signals}
+_KILLED = 128 + 9
+
+
+def finish(
+    command: Sequence[str | Path],
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout: float | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a process to its end and return what it wrote and its code, which is that of `guarded`.
+
+    Raises `subprocess.TimeoutExpired` after `timeout` seconds; the process is stopped then.
+    """
+    with guarded(command, env, cwd) as process:
+        out, err = process.communicate(timeout=timeout)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
+
+
+def last_words(code: int, log: str) -> str:
+    """Return in a line why a process failed: the signal that ended it, or the end of its log."""
+    if code == _KILLED:
+        return "it was killed, often because memory ran out"
+    last = log.strip().splitlines()[-1:]
+    if code in _SIGNALS:
+        return ": ".join([f"it crashed ({_SIGNALS[code]})", *last])
+    return last[0] if last else f"it ended with code {code} and said nothing"
+
 
 @contextmanager
 def guarded(
     command: Sequence[str | Path],
-    env: Mapping[str, str],
+    env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stderr: int | IO[str] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Give a running process whose output is text; after the block nothing of it runs any more.
+    """Give a running process whose output is text; after the block its group is no more.
 
-    A process that is killed by a signal returns 128 plus the signal's number, as in a shell.
+    `env` is our own without one. A process that is ended by a signal returns 128 plus the signal's
+    number, as in a shell.
     """
     guard_end, our_end = os.pipe()
     try:
@@ -49,29 +82,37 @@ def guarded(
         try:
             yield guard
         finally:
-            _kill_with_children(guard.pid)
             os.close(our_end)
-
-
-def _kill_with_children(leader: int) -> None:
-    if os.name == "nt":
-        tree = ["taskkill", "/F", "/T", "/PID", str(leader)]
-        subprocess.run(tree, capture_output=True)
-    else:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(leader, signal.SIGKILL)
+            guard.wait()
 
 
 def _guard(command: Sequence[str]) -> int:
-    process = subprocess.Popen(command, stdin=subprocess.DEVNULL)
-    threading.Thread(target=_kill_when_input_ends, daemon=True).start()
+    process = subprocess.Popen(command, stdin=subprocess.DEVNULL, process_group=0)
+    threading.Thread(target=_end_with_input, args=[process.pid], daemon=True).start()
     code = process.wait()
+    if os.name != "nt":
+        _end(process.pid)
     return code if code >= 0 else 128 - code
 
 
-def _kill_when_input_ends() -> None:
+def _end_with_input(leader: int) -> None:
     os.read(0, 1)
-    _kill_with_children(os.getpid())
+    _end(leader)
+
+
+def _end(leader: int) -> None:
+    """End a group, or on Windows a process with all that it has started."""
+    if os.name == "nt":
+        tree = ["taskkill", "/F", "/T", "/PID", str(leader)]
+        subprocess.run(tree, capture_output=True)
+        return
+    with suppress(ProcessLookupError, PermissionError):  # nobody is left in the group
+        # Asked first, for ninja then ends its compilers, which it puts in groups of their own.
+        os.killpg(leader, signal.SIGTERM)
+        for _ in range(20):
+            time.sleep(0.05)
+            os.killpg(leader, 0)
+        os.killpg(leader, signal.SIGKILL)
 
 
 if __name__ == "__main__":

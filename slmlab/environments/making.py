@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from typing import Literal
 
 from slmlab.environments.environment import Environment
 from slmlab.environments.guarded import guarded
-from slmlab.errors import EnvironmentFailed, UsageError
+from slmlab.errors import EnvironmentFailed, NoRoom, UsageError
 from slmlab.files import cache_path, check_room, locked, whole
 
 Status = Literal["absent", "ready", "broken"]
@@ -42,11 +43,14 @@ RECIPES = {
 NAMES = tuple(RECIPES)
 
 _PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+_NVIDIA_BYTES = 6_000_000_000
+"""The libraries that PyTorch's build for CUDA needs: 2.2 GB of wheels, and what is in them."""
+
 _STAMP = "installed.json"
 _LARGE_DOWNLOAD = re.compile(r"\s*Downloading (\S+?)-(\d\S*?)-\S+ (\((?:\d\d.* M|.* G)B\))")
+_DISK_FULL = "No space left on device"
 _REASONS = {
-    "No space left on device": "the disk is full; make room, or set SLMLAB_CACHE to a folder on "
-    "another disk",
+    _DISK_FULL: "the disk is full; make room, or set SLMLAB_CACHE to a folder on another disk",
     "connection broken|Max retries exceeded|confirming the ssl certificate": "pip could not reach "
     "a package index; connect to a network, or name an index in PIP_INDEX_URL",
 }
@@ -75,11 +79,14 @@ def ensure(name: str) -> Environment:
 
 
 def status(name: str) -> Status:
-    """Return whether an environment is there, without making it."""
+    """Return whether an environment is there, without making it.
+
+    Raises `UsageError` for an unknown name, and `EnvironmentFailed` where the disk cannot be read.
+    """
     environment = _environment(name)
-    if not environment.path.exists():
-        return "absent"
-    return "ready" if _is_whole(environment) else "broken"
+    if _is_whole(environment):
+        return "ready"
+    return "broken" if environment.path.exists() else "absent"
 
 
 def version(name: str) -> str:
@@ -101,30 +108,39 @@ def _environment(name: str) -> Environment:
 
 
 def _is_whole(environment: Environment) -> bool:
-    """Whether the environment was finished, its Python runs, and no package has gone since.
+    """Whether the environment was finished and neither its Python nor a package has gone since.
 
-    It looks at folders, not at the files in them: it must cost next to nothing.
+    It looks at folders, not at the files in them: it must cost next to nothing. A disk that cannot
+    be read does not make an environment broken: that raises `EnvironmentFailed`.
     """
     try:
         expected = json.loads((environment.path / _STAMP).read_text("utf-8"))
-        return set(expected) <= set(_installed(environment))
-    except (OSError, ValueError, subprocess.SubprocessError):
+        return set(expected) <= set(_installed(environment)) and _has_python(environment)
+    except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
+    except OSError as problem:
+        raise EnvironmentFailed(
+            f"The {environment.name} environment in {environment.path} cannot be looked at "
+            f"({problem.strerror or problem}); try again, or delete that folder to have it made "
+            f"anew."
+        ) from problem
 
 
 def _installed(environment: Environment) -> list[str]:
-    """Return what lies among the packages, as the environment's own Python sees it."""
-    code = (
-        "import json, os, sysconfig; print(json.dumps(os.listdir(sysconfig.get_path('purelib'))))"
-    )
-    seen = subprocess.run(
-        [environment.python, "-c", code],
-        env=environment.variables(),
-        capture_output=True,
-        check=True,
-        timeout=60,
-    )
-    return json.loads(seen.stdout)
+    """Return what lies among the packages."""
+    return sorted(path.name for path in _packages(environment).iterdir())
+
+
+def _packages(environment: Environment) -> Path:
+    """Return the folder of the packages; its name holds our version of Python."""
+    return Path(sysconfig.get_path("purelib", "venv", {"base": str(environment.path)}))
+
+
+def _has_python(environment: Environment) -> bool:
+    """Whether its Python is there, and the one that made it: on Windows it starts that one."""
+    settings = (environment.path / "pyvenv.cfg").read_text("utf-8")
+    home = re.search(r"^home = (.+)$", settings, re.M)
+    return environment.python.exists() and home is not None and Path(home[1]).exists()
 
 
 def _make(environment: Environment, recipe: Recipe) -> None:
@@ -142,11 +158,11 @@ def _make(environment: Environment, recipe: Recipe) -> None:
         _do(environment, [sys.executable, "-m", "venv", "--without-pip", home])
         _install(environment, recipe)
         _do(environment, [environment.python, "-c", f"import {recipe.module}"])
+        with whole(home / _STAMP) as stamp:
+            stamp.write_text(json.dumps(_installed(environment)), "utf-8")
     except BaseException:
         shutil.rmtree(home, ignore_errors=True)
         raise
-    with whole(home / _STAMP) as stamp:
-        stamp.write_text(json.dumps(sorted(_installed(environment))), "utf-8")
     _say(f"The {name} environment is ready after {time.monotonic() - started:.0f} s.")
 
 
@@ -163,6 +179,12 @@ def _install(environment: Environment, recipe: Recipe) -> None:
         with suppress(EnvironmentFailed):
             _do(environment, _pip(environment, *cpu_only, f"torch=={torch}"))
     _do(environment, _pip(environment, "--no-deps", "--requirement", recipe.requirements))
+    if (_packages(environment) / "torch" / "lib" / "libtorch_cuda.so").exists():
+        _say(
+            f"PyTorch's build for CPUs was not to be had; NVIDIA's libraries, which the other one "
+            f"needs, take up to {_NVIDIA_BYTES / 1e9:.0f} GB more."
+        )
+        check_room(_NVIDIA_BYTES, environment.path, "PyTorch with NVIDIA's libraries")
     if torch:
         _do(environment, _pip(environment, f"torch=={torch}"))
 
@@ -186,7 +208,8 @@ def _do(environment: Environment, command: list[str | Path]) -> None:
                 _say(f"Installing {line.count(',') + 1} packages.")
         step.wait()
     if step.returncode:
-        raise EnvironmentFailed(
+        full = any(_DISK_FULL in line for line in log)
+        raise (NoRoom if full else EnvironmentFailed)(
             f"The {environment.name} environment could not be made: {_why(log)}."
         )
 

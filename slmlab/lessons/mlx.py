@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, diagnose, number
+from slmlab.lessons.question import Incorrect, Question, WrongAnswer, expect, number
 
 _VOCABULARY = 49_152
 
@@ -78,12 +78,10 @@ class UntrainedLoss(Question):
 
     def judge(self, answer: Any) -> None:
         """Accept ln(49,152) to within 1 %."""
-        answer = number(answer, "nats per token")
         right = math.log(_VOCABULARY)
-        if math.isclose(answer, right, rel_tol=0.01):
-            return
-        diagnose(
-            answer,
+        expect(
+            number(answer, "nats per token"),
+            right,
             {
                 0: "Logits of 0 are not a loss of 0: they make all tokens equally probable.",
                 math.log(256): "That is the loss for the 256 bytes of our small model; here there "
@@ -96,8 +94,8 @@ class UntrainedLoss(Question):
                 -right: "A probability below 1 has a negative logarithm, so minus that is not "
                 "negative.",
             },
+            "Take minus the natural logarithm of the probability of one token.",
         )
-        raise Incorrect("Take minus the natural logarithm of the probability of one token.")
 
 
 class WhyUnequal(Question):
@@ -162,11 +160,9 @@ class BitsPerWeight(Question):
 
     def judge(self, answer: Any) -> None:
         """Count the bits of one group of 128."""
-        answer = number(answer, "bits per weight")
-        if math.isclose(answer, 3.25, rel_tol=0.005):
-            return
-        diagnose(
-            answer,
+        expect(
+            number(answer, "bits per weight"),
+            3.25,
             {
                 3: "These are the steps alone, without scale and bias.",
                 3.125: "A group has a scale and a bias; you counted only one of the two.",
@@ -174,8 +170,8 @@ class BitsPerWeight(Question):
                 "groups of 64; here they have 16 bits each, and a group 128 weights.",
                 35: "Scale and bias are shared by 128 weights, not stored for each.",
             },
+            "Add up the bits of a group, and divide by its 128 weights.",
         )
-        raise Incorrect("Add up the bits of a group, and divide by its 128 weights.")
 
 
 class HowManyTimes(Question):
@@ -220,21 +216,20 @@ class HowManyTimes(Question):
 
     def judge(self, answer: Any, speeds: Mapping[str, tuple[float, float]]) -> None:
         """Accept the ratio of the learner's own decode speeds to within 2 %."""
-        answer = number(answer, "times")
         slow, fast = speeds["mlx 4-bit"], speeds["llama_cpp Q4_0"]
         right = fast[1] / slow[1]
-        if math.isclose(answer, right, rel_tol=0.02):
-            return
-        diagnose(
-            answer,
+        expect(
+            number(answer, "times"),
+            right,
             {
                 1 / right: "That is the other way round: how many times as fast MLX is.",
                 fast[0] / slow[0]: "That is for reading the prompt; writing is the second number.",
                 fast[1] - slow[1]: "That is a difference, in tokens per second; the question is "
                 "how many times.",
             },
+            "Divide the decode speed of llama.cpp by that of MLX.",
+            tolerance=0.02,
         )
-        raise Incorrect("Divide the decode speed of llama.cpp by that of MLX.")
 
 
 q1, q2, q3, q4, q5 = Waiting(), UntrainedLoss(), WhyUnequal(), BitsPerWeight(), HowManyTimes()

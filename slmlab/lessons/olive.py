@@ -1,10 +1,9 @@
 """The questions of lab 05: bits in blocks, fused nodes, calibrated ranges, and the choice."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
-from slmlab.lessons.question import Incorrect, Question, WrongAnswer, number
+from slmlab.lessons.question import Incorrect, Question, WrongAnswer, expect, number
 
 
 class BitsInBlocks(Question):
@@ -33,17 +32,17 @@ class BitsInBlocks(Question):
 
     def judge(self, answer: Any) -> None:
         """Accept 4.5."""
-        answer = number(answer, "bits")
-        known = {
-            4: "That forgets the scale, which must be stored for each block.",
-            4.25: "That is with a scale of 16 bits, as in GGUF; here it has 32.",
-            5: "That is right for blocks of 32; these have 64 weights.",
-            36: "That is with a scale for each weight; 64 weights share one.",
-        }
-        if answer in known:
-            raise Incorrect(known[answer])
-        if not math.isclose(answer, 4.5):
-            raise Incorrect("Divide the bits of a block, with its scale, by its 64 weights.")
+        expect(
+            number(answer, "bits"),
+            4.5,
+            {
+                4: "That forgets the scale, which must be stored for each block.",
+                4.25: "That is with a scale of 16 bits, as in GGUF; here it has 32.",
+                5: "That is right for blocks of 32; these have 64 weights.",
+                36: "That is with a scale for each weight; 64 weights share one.",
+            },
+            "Divide the bits of a block, with its scale, by its 64 weights.",
+        )
 
 
 class UnfusedNodes(Question):
@@ -75,17 +74,18 @@ class UnfusedNodes(Question):
 
     def judge(self, answer: Any) -> None:
         """Accept 487."""
-        answer = number(answer, "nodes")
-        known = {
-            427: "That counts the norms; 60 of them also took in the residual Add before them.",
-            488: "The first norm has no residual Add before it: it stands for 7 nodes, not 8.",
-            61: "That is the number of nodes after the fusion.",
-            426: "That is how many fewer there are after it; the question is how many before.",
-        }
-        if answer in known:
-            raise Incorrect(known[answer])
-        if answer != 487:
-            raise Incorrect("Multiply the number of each kind by the nodes that it stands for.")
+        expect(
+            number(answer, "nodes"),
+            487,
+            {
+                427: "That counts the norms; 60 of them also took in the residual Add before them.",
+                488: "The first norm has no residual Add before it: it stands for 7 nodes, not 8.",
+                61: "That is the number of nodes after the fusion.",
+                426: "That is how many fewer there are after it; the question is how many before.",
+            },
+            "Multiply the number of each kind by the nodes that it stands for.",
+            tolerance=0.0005,
+        )
 
 
 class CalibratedRange(Question):
@@ -115,18 +115,18 @@ class CalibratedRange(Question):
 
     def judge(self, answer: Any) -> None:
         """Accept 8 to within a step and a half."""
-        answer = number(answer, "the units of the activation")
-        known = {
-            20: "That is nearly what dynamic quantization would give, for it takes the range from "
-            "the values at hand; a static range does not move.",
-            127: "That is the step; its value is the step times the scale.",
-            -8: "Steps are clipped at the ends; they do not wrap around.",
-            0: "A value out of range is clipped to the nearest end, not dropped.",
-        }
-        if answer in known:
-            raise Incorrect(known[answer])
-        if not math.isclose(answer, 8, abs_tol=0.1):
-            raise Incorrect("Take the step nearest to 20 that exists, times the scale.")
+        expect(
+            number(answer, "the units of the activation"),
+            8,
+            {
+                20: "That is nearly what dynamic quantization would give, for it takes the range "
+                "from the values at hand; a static range does not move.",
+                127: "That is the step; its value is the step times the scale.",
+                -8: "Steps are clipped at the ends; they do not wrap around.",
+                0: "A value out of range is clipped to the nearest end, not dropped.",
+            },
+            "Take the step nearest to 20 that exists, times the scale.",
+        )
 
 
 class Choice(Question):

@@ -5,7 +5,6 @@ from slmlab.measurement.comparison import (
     Variant,
     as_measurements,
     compare,
-    comparison_table,
     file_bytes,
 )
 from slmlab.measurement.energy import Energy, energy
@@ -28,7 +27,6 @@ __all__ = [
     "as_measurements",
     "clock",
     "compare",
-    "comparison_table",
     "computed",
     "energy",
     "estimate",

@@ -3,31 +3,35 @@
 import importlib
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from slmlab import errors
+from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import EngineError, SlmlabError
 
 
 def alone(module: str, function: str, subject: str, **arguments: str | int | None) -> Any:
     """Call a function of a module in a fresh process and return its JSON-able result.
 
-    Raises `EngineError` with the reason, naming `subject`, where the process fails or dies.
+    Where the function raises an `SlmlabError`, it is raised here with its type, naming `subject`.
+    Raises `EngineError` with the reason where the process fails otherwise, or dies.
     """
     with TemporaryDirectory() as folder:
         result = Path(folder) / "result.json"
         command = [sys.executable, "-m", __name__, module, function, json.dumps(arguments), result]
         # What frameworks print goes nowhere: neither into the result nor into a notebook.
-        child = subprocess.run(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, errors="replace"
-        )
+        child = finish(command)
         if child.returncode:
-            lines = child.stderr.strip().splitlines() or ["it was killed, often for memory"]
-            raise EngineError(f"Measuring {subject} failed: {lines[-1]}")
-        return json.loads(result.read_text("utf-8"))
+            reason = last_words(child.returncode, child.stderr)
+            raise EngineError(f"Measuring {subject} failed: {reason}")
+        outcome = json.loads(result.read_text("utf-8"))
+    if "error" in outcome:
+        kind = getattr(errors, outcome["error"])
+        raise kind(f"Measuring {subject} failed: {outcome['reason']}")
+    return outcome["value"]
 
 
 def peak_bytes() -> int:
@@ -50,10 +54,12 @@ def peak_bytes() -> int:
 
 def _main(module: str, function: str, arguments: str, result: str) -> None:
     try:
-        value = getattr(importlib.import_module(module), function)(**json.loads(arguments))
+        work = getattr(importlib.import_module(module), function)
+        outcome = {"value": work(**json.loads(arguments))}
     except SlmlabError as error:
-        sys.exit(str(error))
-    Path(result).write_text(json.dumps(value), "utf-8")
+        kinds = [kind for kind in type(error).__mro__ if kind.__module__ == errors.__name__]
+        outcome = {"error": kinds[0].__name__, "reason": str(error)}
+    Path(result).write_text(json.dumps(outcome), "utf-8")
     # Some frameworks crash while Python shuts down; the result is complete, so leave at once.
     os._exit(0)
 

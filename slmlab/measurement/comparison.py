@@ -6,13 +6,14 @@ as `peak_memory`, speed as `speed`, perplexity as `perplexity`. The process load
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from slmlab import engines
 from slmlab.engines.engine import Engine
 from slmlab.errors import UsageError
+from slmlab.files import weight_bytes as file_bytes
 from slmlab.measurement.alone import alone, peak_bytes
 from slmlab.measurement.energy import Energy, energy
 from slmlab.measurement.memory import exercise
@@ -21,10 +22,6 @@ from slmlab.measurement.record import Measurement, measured
 from slmlab.measurement.texts import text
 from slmlab.measurement.throughput import clock, random_tokens, write
 
-if TYPE_CHECKING:
-    from pandas import DataFrame
-
-_WEIGHTS = {".safetensors", ".onnx", ".data"}
 _SECONDS_OF_WRITING = 1.5  # the load that energy is computed from is noise in less
 
 
@@ -83,8 +80,8 @@ def compare(
     """Measure each variant in a process of its own and return one row for each, in order.
 
     `context` is the length of a chunk, and with it of the prompt that memory is measured with.
-    Prints a line when a variant is done. Raises `UsageError` for no variants and `EngineError`
-    where one cannot be measured.
+    Prints a line when a variant is done. Raises `UsageError` for no variants, and where one cannot
+    be measured the error that loading it gives, or `EngineError`.
     """
     if not variants:
         raise UsageError("There is nothing to compare; give at least one variant.")
@@ -164,20 +161,6 @@ def _energy_of_writing(engine: Engine, tokens: Sequence[int]) -> tuple[Energy, i
             written += len(tokens)
 
     return energy(work), written
-
-
-def file_bytes(path: Path) -> int:
-    """Return the bytes of a model: its one file, or the files of its folder that hold weights."""
-    if path.is_file():
-        return path.stat().st_size
-    return sum(file.stat().st_size for file in path.iterdir() if file.suffix in _WEIGHTS)
-
-
-def comparison_table(rows: Sequence[Row]) -> "DataFrame":
-    """Return the rows as a table of plain numbers, one column a field of `Row`."""
-    import pandas as pd
-
-    return pd.DataFrame([asdict(row) for row in rows])
 
 
 def as_measurements(rows: Sequence[Row]) -> list[Measurement]:

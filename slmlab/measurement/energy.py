@@ -1,9 +1,9 @@
 """Energy, by CodeCarbon: read from the processor's own meter where there is one, else computed.
 
-A meter is RAPL on Linux (where it may be read), the Energy Meter Interface on Windows 11, and
-NVML for an NVIDIA card. A Mac's meter opens to administrators only. Without a meter CodeCarbon
-multiplies the load that this process causes by the thermal design power it has in its table for
-the processor: the right order of magnitude, and no more than that.
+A meter is RAPL on Linux (where it may be read), the power controller of a Raspberry Pi, and the
+Energy Meter Interface on Windows 11. A Mac's opens to administrators only, and CodeCarbon computes
+there. That is, it multiplies the load that this process causes by the thermal design power it has
+in its table for the processor: the right order of magnitude, and no more than that.
 """
 
 import logging
@@ -18,10 +18,11 @@ _JOULES_PER_KWH = 3.6e6
 
 @dataclass(frozen=True)
 class Energy:
-    """What some work took from the processor and graphics card, in joules.
+    """What some work took from the processor, in joules.
 
     Read from a meter it is that of the whole processor, other programs included; computed it is
-    this process's share. Memory chips, screen and power supply are in neither.
+    this process's share. Memory chips, screen and power supply are in neither, nor is a graphics
+    card, although NVIDIA's has a meter: no engine of this course computes on one.
     """
 
     joules: float
@@ -51,7 +52,7 @@ def energy(work: Callable[[], object]) -> Energy:
     used = tracker.final_emissions_data
     name = meter()
     return Energy(
-        joules=(used.cpu_energy + used.gpu_energy) * _JOULES_PER_KWH,
+        joules=used.cpu_energy * _JOULES_PER_KWH,
         how="measured" if name else "computed",
         by=f"{name or 'load and thermal design power'}, CodeCarbon {version('codecarbon')}",
     )
@@ -60,9 +61,11 @@ def energy(work: Callable[[], object]) -> Energy:
 def meter() -> str | None:
     """Return the name of the processor's energy meter that can be read here, or None."""
     if sys.platform == "linux":
-        from codecarbon.core.cpu import is_rapl_available
+        from codecarbon.core import cpu
 
-        return "RAPL" if is_rapl_available() else None
+        if cpu.is_rapl_available():
+            return "RAPL"
+        return "Raspberry Pi power controller" if cpu.is_raspberry() else None
     if sys.platform == "win32":
         from codecarbon.core.windows_emi import is_emi_available
 

@@ -3,11 +3,10 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Literal
 
 from slmlab.files import data_path
-from slmlab.machine import this_machine
+from slmlab.machine import installed_version, this_machine
 
 How = Literal["measured", "recorded", "computed", "published"]
 Condition = str | int | float
@@ -59,7 +58,7 @@ def measured(
         spread=spread,
         conditions=conditions,
         machine=str(this_machine()),
-        versions={name: version(name) for name in ("slmlab", *packages)},
+        versions={name: installed_version(name) for name in ("slmlab", *packages)},
         date=datetime.now(UTC).date().isoformat(),
     )
 

@@ -14,7 +14,7 @@ from slmlab import gguf
 from slmlab.engines import llama_cpp
 from slmlab.engines.engine import Engine
 from slmlab.measurement.alone import alone
-from slmlab.measurement.throughput import random_tokens
+from slmlab.measurement.throughput import random_tokens, repeat
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ def reading(engine: Engine, lengths: Sequence[int], repetitions: int = 2) -> dic
     tokens = random_tokens(engine.vocabulary, max(lengths))
     return {
         length: length
-        / _fastest(repetitions, engine, lambda length=length: engine.extend(tokens[:length]))
+        / min(repeat(repetitions, engine, lambda length=length: engine.extend(tokens[:length])))
         for length in lengths
     }
 
@@ -54,7 +54,7 @@ def writing(
             engine.evaluate_together(ids[:count], position)
 
     return {
-        count: count * tokens / _fastest(repetitions, engine, lambda count=count: write(count))
+        count: count * tokens / min(repeat(repetitions, engine, lambda count=count: write(count)))
         for count in counts
     }
 
@@ -167,15 +167,6 @@ def peak_operations() -> float:
     side = 1024
     matrix = np.random.default_rng(0).random((side, side), np.float32)
     return 2 * side**3 / min(_seconds(lambda: matrix @ matrix) for _ in range(10))
-
-
-def _fastest(repetitions: int, engine: Engine, work: Callable[[], object]) -> float:
-    """Return the seconds of the fastest repetition, each from an empty memory."""
-    seconds = []
-    for _ in range(repetitions + 1):
-        engine.clear()
-        seconds.append(_seconds(work))
-    return min(seconds[1:])
 
 
 def _seconds(work: Callable[[], object]) -> float:

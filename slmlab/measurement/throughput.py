@@ -59,10 +59,10 @@ def clock(
     if min(prompt_tokens, decode_tokens, repetitions) < 1:
         raise UsageError("Speed needs at least one prompt token, one new token, one repetition.")
     tokens = random_tokens(engine.vocabulary, max(prompt_tokens, decode_tokens))
-    prompts = _repeat(
+    prompts = repeat(
         repetitions, engine, lambda: engine.extend(tokens[:prompt_tokens])[-1].argmax()
     )
-    decodes = _repeat(repetitions, engine, lambda: write(engine, tokens[:decode_tokens]))
+    decodes = repeat(repetitions, engine, lambda: write(engine, tokens[:decode_tokens]))
     prompt_rates = [prompt_tokens / seconds for seconds in prompts]
     decode_rates = [decode_tokens / seconds for seconds in decodes]
     return Speed(
@@ -89,8 +89,8 @@ def write(engine: Engine, tokens: Sequence[int]) -> None:
         engine.evaluate([token], position)
 
 
-def _repeat(repetitions: int, engine: Engine, work: Callable[[], object]) -> list[float]:
-    """Return the seconds of each repetition, after one that is not counted."""
+def repeat(repetitions: int, engine: Engine, work: Callable[[], object]) -> list[float]:
+    """Return the seconds of each repetition from an empty memory, after one that is not counted."""
     seconds = []
     for _ in range(repetitions + 1):
         engine.clear()

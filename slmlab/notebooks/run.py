@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from slmlab.errors import UsageError
+from slmlab.errors import NotPossibleHere, UsageError
 from slmlab.files import whole
 from slmlab.notebooks.labs import PROFILES, Lab
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 QUIETLY = ["--log-level=CRITICAL"]
 """Tells a kernel to keep its remarks on sockets to itself; a verdict says what matters."""
 
-RunVerdict = Literal["passed", "failed", "timed out", "kernel died"]
+RunVerdict = Literal["passed", "not possible here", "failed", "timed out", "kernel died"]
 
 
 @dataclass(frozen=True)
@@ -120,6 +120,8 @@ def _papermill(
             on_cell_start=watch.enter,
         )
     except PapermillExecutionError as error:
+        if error.ename in _impossibilities(NotPossibleHere):
+            return "not possible here", error.evalue
         return "failed", f"It failed {watch.cell}: {error.ename}: {error.evalue}"
     except CellTimeoutError:
         seconds = time.monotonic() - started
@@ -135,6 +137,19 @@ def _papermill(
     if any(cell.cell_type == "code" and not cell.execution_count for cell in done.cells):
         return "failed", f"It stopped {watch.cell} without an error and left cells unexecuted."
     return "passed", ""
+
+
+def _impossibilities(kind: type[NotPossibleHere]) -> set[str]:
+    """Return the names of an error's class and all below it; a notebook tells only names."""
+    return {kind.__name__}.union(*map(_impossibilities, kind.__subclasses__()))
+
+
+def exit_code(runs: Sequence[LabRun]) -> int:
+    """Return 0 if every lab passed, 3 if the others are not possible here, and 1 otherwise."""
+    verdicts = {done.verdict for done in runs} - {"passed"}
+    if verdicts == {"not possible here"}:
+        return NotPossibleHere.exit_code
+    return int(bool(verdicts))
 
 
 def _check_parameters(lab: Lab, profile: str, parameters: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import sys
 import time
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 from slmlab import environments
 from slmlab.environments import Environment
 from slmlab.errors import EngineError
-from slmlab.files import cache_path, check_room, locked, sha256, whole_folder
+from slmlab.files import cache_path, check_room, locked, sha256, weight_bytes, whole_folder
 from slmlab.olive.workflows import INSIDE, TEXT
 
 OFFLINE_AND_SILENT = {
@@ -68,18 +69,20 @@ def run(workflow: dict[str, Any]) -> Run:
     """Run a workflow with `olive run --config`, or return what it gave earlier.
 
     Olive keeps its steps in the cache, so a pass that two workflows share runs once; a finished
-    workflow is kept under its contents. Raises `EnvironmentFailed` where Olive cannot be
-    installed and `EngineError` with Olive's reason where it fails.
+    workflow is kept under its contents and the state of its model's files, and runs again where a
+    model that it made is gone. Raises `EnvironmentFailed` where Olive cannot be installed and
+    `EngineError` with Olive's reason where it fails.
     """
     environment = environments.ensure("olive")
     home = cache_path("olive", environment.path.name)
     folder = home / _key(workflow)
+    output = folder / "output"
     with locked(home):
-        reused = folder.exists()
+        reused = folder.exists() and not _forget_lost(output / "footprint.json", home / "steps")
         if not reused:
+            shutil.rmtree(folder, ignore_errors=True)
             with whole_folder(folder) as aside:
                 _run(environment, workflow, home / "steps", aside)
-    output = folder / "output"
     seconds = json.loads((folder / "seconds.json").read_text("utf-8"))
     model = output if (output / "model_config.json").exists() else None
     source = Path(workflow["input_model"]["model_path"])
@@ -88,8 +91,21 @@ def run(workflow: dict[str, Any]) -> Run:
 
 def _key(workflow: dict[str, Any]) -> str:
     """Name a workflow by everything it depends on besides Olive."""
-    parts = [json.dumps(workflow, sort_keys=True), sha256(INSIDE), sha256(TEXT)]
+    source = Path(workflow["input_model"]["model_path"])
+    states = ((file, file.stat()) for file in sorted(source.rglob("*")) if file.is_file())
+    files = [[str(file), state.st_size, state.st_mtime_ns] for file, state in states]
+    parts = [json.dumps([workflow, files], sort_keys=True), sha256(INSIDE), sha256(TEXT)]
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _forget_lost(footprint: Path, steps: Path) -> bool:
+    """Return whether a model of a footprint is gone, and let Olive forget that it had made it."""
+    models = json.loads(footprint.read_text("utf-8"))
+    lost = [name for name, model in models.items() if (path := _path(model)) and not path.exists()]
+    for name in lost:
+        for record in steps.glob(f"*/runs/{name}"):
+            shutil.rmtree(record)
+    return bool(lost)
 
 
 def _run(environment: Environment, workflow: dict[str, Any], steps: Path, folder: Path) -> None:
@@ -121,7 +137,7 @@ def _run(environment: Environment, workflow: dict[str, Any], steps: Path, folder
 def _room(workflow: dict[str, Any]) -> int:
     """Return the bytes a workflow may write: the weights in 32 bits a few times over."""
     source = Path(workflow["input_model"]["model_path"])
-    return 5 * sum(file.stat().st_size for file in source.glob("*.safetensors"))
+    return 5 * weight_bytes(source)
 
 
 def _reason(log: str) -> str:
@@ -136,8 +152,7 @@ def _steps(footprint: Path, source: Path) -> tuple[Step, ...]:
 
 
 def _step(model: dict[str, Any], source: Path) -> Step:
-    made = model["model_config_data"]
-    path = Path(made["config"]["model_path"]) if made else source
+    path = _path(model) or source
     settings = model["pass_run_config"] or {}
     found = (model["metrics"] or {}).get("value", {})
     return Step(
@@ -148,3 +163,9 @@ def _step(model: dict[str, Any], source: Path) -> Step:
         metrics={name: metric["value"] for name, metric in found.items()},
         on_front=model["is_pareto_frontier"],
     )
+
+
+def _path(model: dict[str, Any]) -> Path | None:
+    """Return where a model of a footprint lies, or None of the one that a workflow got."""
+    made = model["model_config_data"]
+    return Path(made["config"]["model_path"]) if made else None

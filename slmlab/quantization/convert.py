@@ -3,15 +3,15 @@
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
 
 from slmlab import gguf
 from slmlab.acquisition.llama_cpp_source import source_tree
+from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import QuantizationError, UsageError
-from slmlab.files import cache_path, locked, sha256, whole, whole_folder
+from slmlab.files import cache_path, locked, sha256, weight_bytes, whole, whole_folder
 from slmlab.quantization.disk import prepare
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -31,7 +31,8 @@ def as_gguf(source: Path) -> Path:
     key = hashlib.sha256(contents.encode()).hexdigest()[:16]
     folder = f"{key}-{version('llama-cpp-python')}"
     out = cache_path("converted", folder, f"{source.name}.gguf")
-    return out if out.exists() else convert_from_huggingface(source, out)
+    with locked(out.parent):
+        return out if out.exists() else convert_from_huggingface(source, out)
 
 
 def convert_from_huggingface(directory: Path, out: Path) -> Path:
@@ -46,19 +47,15 @@ def convert_from_huggingface(directory: Path, out: Path) -> Path:
         raise QuantizationError(
             f"{directory} has no config.json; give a Hugging Face model directory or a GGUF file."
         )
-    prepare(out, sum(file.stat().st_size for file in directory.glob("*.safetensors")))
+    prepare(out, weight_bytes(directory))
     converter = source_tree() / "convert_hf_to_gguf.py"
     # Its own gguf package must come before the one from PyPI, which may be older.
     environment = os.environ | {"PYTHONPATH": str(converter.parent / "gguf-py")}
     print(f"Converting {directory.name} with llama.cpp's converter.", file=sys.stderr)
     with locked(out), whole(out) as aside:
-        command = [sys.executable, converter, directory, "--outfile", aside]
-        child = subprocess.run(
-            command, env=environment, capture_output=True, text=True, errors="replace"
-        )
+        child = finish([sys.executable, converter, directory, "--outfile", aside], environment)
         if child.returncode:
-            reason = (child.stderr.strip().splitlines() or ["it was stopped"])[-1]
-            reason = reason.removeprefix("ERROR:hf-to-gguf:")
+            reason = last_words(child.returncode, child.stderr).removeprefix("ERROR:hf-to-gguf:")
             raise QuantizationError(f"{directory.name} could not be converted to GGUF: {reason}")
         gguf.read_header(aside)
     return out
@@ -106,10 +103,9 @@ def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Pat
 def _save(path: Path, folder: Path, dtype: str) -> None:
     print(f"Converting {path.name} to a Hugging Face directory in {dtype}.", file=sys.stderr)
     command = [sys.executable, "-m", "slmlab.quantization.save_huggingface"]
-    arguments = [str(path.resolve()), str(folder), dtype]
-    child = subprocess.run(command + arguments, capture_output=True, text=True, errors="replace")
+    child = finish([*command, path.resolve(), folder, dtype])
     if child.returncode:
-        reason = (child.stderr.strip().splitlines() or ["it was stopped"])[-1]
+        reason = last_words(child.returncode, child.stderr)
         raise QuantizationError(f"transformers could not read {path.name}: {reason}")
 
 

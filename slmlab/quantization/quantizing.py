@@ -1,7 +1,6 @@
 """One model file into smaller ones, with llama.cpp."""
 
 import re
-import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
@@ -10,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from slmlab import gguf
+from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.files import cache_path, locked, sha256, whole
 from slmlab.machine import usable_threads
@@ -92,11 +92,10 @@ def _make(source: Path, type: str, path: Path, made_from: str) -> float:
 
 def _run(source: Path, target: Path, type: str, made_from: str) -> float:
     command = [sys.executable, "-m", "slmlab.quantization.llama_quantize"]
-    arguments = [str(source), str(target), type, str(usable_threads()), made_from]
-    child = subprocess.run(command + arguments, capture_output=True, text=True, errors="replace")
+    child = finish([*command, source, target, type, str(usable_threads()), made_from])
     if child.returncode:
-        lines = child.stderr.strip().splitlines() or ["it was stopped"]
-        reason = lines[-1].rpartition("failed to quantize: ")[2].rstrip(".")
+        said = last_words(child.returncode, child.stderr)
+        reason = said.rpartition("failed to quantize: ")[2].rstrip(".")
         raise QuantizationError(
             f"llama.cpp could not quantise {source.name} to {type}: {reason}; "
             f"look at the file with: slmlab inspect"

@@ -1,13 +1,16 @@
 """One face for every engine: the same tokens, the same words, and clear words when it cannot."""
 
 import importlib.util
+import json
 import subprocess
 import sys
+from importlib.metadata import PackageNotFoundError
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from slmlab import engines
+from slmlab import engines, machine
 from slmlab.engines import engine as face
 from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, UsageError
 from slmlab.measurement import text
@@ -214,6 +217,49 @@ def test_an_engine_given_the_wrong_thing_says_so(name, tmp_path):
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        [1],
+        {"text_config": [1], "hidden_size": "576"},
+        {"hidden_size": "576"},
+        {"num_hidden_layers": "two"},
+        {"sliding_window": {}, "num_key_value_heads": [3]},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("name", ["transformers", "mlx"])
+def test_a_configuration_of_the_wrong_types_is_refused_in_a_sentence(name, config, tmp_path):
+    if reason := _why_not(name):
+        pytest.skip(reason)
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(InvalidModelFile, match=r"get (it|the model) again\.$"):
+        engines.load(tmp_path, name)
+
+
+@pytest.mark.parametrize("name", ["transformers", "onnx", "mlx"])
+def test_a_cache_that_cannot_be_used_is_said_in_a_sentence(name, tmp_path, monkeypatch):
+    if reason := _why_not(name):
+        pytest.skip(reason)
+    (tmp_path / "in the way").touch()
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "in the way"))
+    with pytest.raises(NotPossibleHere, match=r"The folder .* cannot be used .*SLMLAB_CACHE"):
+        engines.prepare(name, empty_gguf(tmp_path / "model.gguf"), FLOATS[name])
+
+
+def empty_gguf(path: Path) -> Path:
+    """Write a GGUF file with a header and nothing else."""
+    import gguf
+
+    writer = gguf.GGUFWriter(path, "llama")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return path
+
+
 def test_unknown_names_are_answered_with_the_known_ones(tmp_path):
     with pytest.raises(UsageError, match="'vllm'; choose llama_cpp, transformers, onnx, mlx"):
         engines.load(tmp_path, "vllm")
@@ -246,6 +292,76 @@ def test_the_overview_has_a_row_for_every_engine_and_environment():
         assert row["runs"] == (row["why_not"] is None) == (row["version"] is not None)
     for name, precision in FLOATS.items():
         assert rows[name]["precisions"][0] == precision
+
+
+def test_an_engine_that_came_under_another_name_runs_all_the_same(monkeypatch):
+    def absent(package):
+        raise PackageNotFoundError(package)
+
+    monkeypatch.setattr(machine, "version", absent)
+    for row in engines.overview():
+        if row["name"] in engines.NAMES:
+            assert row["version"] == ("unknown" if row["runs"] else None)
+
+
+class Counting(face.Engine):
+    """A model of ten tokens that always likes the next one best, and ends with 9."""
+
+    def __init__(self):
+        self.path, self.context, self.threads, self.vocabulary = Path("counting"), 64, 1, 10
+        self.read_at = []
+
+    def tokenize(self, text, special=False):
+        return [int(word) for word in text.split()]
+
+    def detokenize(self, tokens):
+        return " ".join(map(str, tokens))
+
+    def evaluate(self, tokens, position=0, logits_from=None):
+        self.read_at += range(position, position + len(tokens))
+        return np.eye(10, dtype=np.float32)[[(tokens[-1] + 1) % 10]]
+
+    def ends(self, token):
+        return token == 9
+
+    def clear(self):
+        self.read_at = []
+
+    def chat_prompt(self, messages):
+        return messages[-1]["content"]
+
+    def start_token(self):
+        return None
+
+    def close(self):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("asked", "written", "read"), [(0, "", 2), (1, "5", 2), (3, "5 6 7", 4), (9, "5 6 7 8", 6)]
+)
+def test_no_token_is_read_that_nothing_follows_from(asked, written, read):
+    engine = Counting()
+    made = engine.generate("3 4", asked)
+    assert (made.text, made.new_tokens) == (written, len(written.split()))
+    assert engine.read_at == list(range(read))
+
+
+def test_reading_nothing_is_refused():
+    with pytest.raises(UsageError, match="nothing to read; give the model at least one token"):
+        Counting().extend([])
+
+
+@pytest.mark.parametrize(
+    ("problem", "line"),
+    [
+        (ValueError("\n first\nsecond"), "first"),
+        (AssertionError(), "AssertionError"),
+        (OSError(" \n"), "OSError"),
+    ],
+)
+def test_a_problem_that_says_nothing_is_told_by_its_type(problem, line):
+    assert face.first_line(problem) == line
 
 
 def test_importing_the_engines_loads_no_framework():

@@ -42,6 +42,11 @@ def test_only_the_allowed_words_come_out(engine):
 
 
 @pytest.mark.slow
+def test_an_answer_may_be_complete_with_the_last_token_allowed(engine):
+    assert engine.generate_in_form(ASK, 'root ::= "a" | "b"', max_tokens=1) in ("a", "b")
+
+
+@pytest.mark.slow
 def test_a_grammar_that_allows_everything_changes_nothing(engine):
     ask = [{"role": "user", "content": "What is the capital of France? One word."}]
     free = engine.generate(ask, max_tokens=32)

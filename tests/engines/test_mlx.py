@@ -103,7 +103,7 @@ def test_a_form_whose_making_was_stopped_is_not_there(smollm2, forms, monkeypatc
         raise KeyboardInterrupt
 
     monkeypatch.setattr(mlx, "quantise", stop)
-    monkeypatch.setattr(mlx, "version", lambda _: "unheard-of")
+    monkeypatch.setattr(mlx, "installed_version", lambda _: "unheard-of")
     with pytest.raises(KeyboardInterrupt):
         mlx.prepare(smollm2, "4-bit")
     folder = forms["4-bit"].parent.with_name(

@@ -103,18 +103,33 @@ def test_what_onnx_runtime_refuses_is_said_in_a_sentence(copied):
 
 def test_a_folder_without_its_configuration_is_refused(tmp_path):
     (tmp_path / "model.onnx").touch()
-    for contents in (None, "{}", '{"model": {"type": "llama"}}'):
+    for contents in (
+        None,
+        "{}",
+        '{"model": null}',
+        '{"model": {"type": "llama"}}',
+        '{"model": {"decoder": []}}',
+    ):
         if contents:
             (tmp_path / "genai_config.json").write_text(contents)
         with pytest.raises(InvalidModelFile, match=r"has no genai_config\.json that describes"):
             onnx.load(tmp_path)
-    (tmp_path / "genai_config.json").write_text("{")
-    with pytest.raises(InvalidModelFile, match=r"genai_config\.json is damaged"):
-        onnx.load(tmp_path)
+    for contents in ("{", "[1]"):
+        (tmp_path / "genai_config.json").write_text(contents)
+        with pytest.raises(InvalidModelFile, match=r"genai_config\.json is damaged"):
+            onnx.load(tmp_path)
+
+
+def test_a_window_in_the_form_of_genai_is_no_obstacle(tmp_path):
+    sizes = {"num_hidden_layers": 2, "num_attention_heads": 4, "head_size": 8}
+    window = {"sliding_window": {"window_size": 16}}
+    (tmp_path / "model.onnx").write_bytes(bytes(100))
+    needed = onnx._needed_bytes(tmp_path, {"decoder": sizes | window}, context=32)
+    assert needed == 100 + 2 * 2 * 4 * 8 * 32 * 4
 
 
 def test_a_builder_that_fails_leaves_its_reason_and_no_folder(tmp_path, monkeypatch):
-    def builder(command, **_):
+    def builder(command, environment):
         out = Path(command[command.index("-o") + 1])
         out.mkdir()
         (out / "half.onnx").touch()
@@ -123,7 +138,7 @@ def test_a_builder_that_fails_leaves_its_reason_and_no_folder(tmp_path, monkeypa
     source = tmp_path / "key" / "model-float32"
     monkeypatch.setattr(onnx, "cache_path", tmp_path.joinpath)
     monkeypatch.setattr(onnx, "huggingface_form", lambda *_: source)
-    monkeypatch.setattr(onnx.subprocess, "run", builder)
+    monkeypatch.setattr(onnx, "finish", builder)
     with pytest.raises(QuantizationError, match="an ONNX model in int4: MemoryError: too big"):
         onnx.prepare(tmp_path / "model.gguf", "int4")
     assert not [found for found in tmp_path.rglob("*") if found.suffix == ".onnx"]

@@ -107,6 +107,9 @@ def test_damaged_or_unknown_models_are_refused_in_a_sentence(tiny):
     with pytest.raises(EngineError, match=r"could not load tiny: .*no-such-model") as caught:
         transformers.load(tiny)
     assert "\n" not in str(caught.value)
+    (tiny / "config.json").write_text(json.dumps(config | {"attention_bias": "no"}))
+    with pytest.raises(EngineError, match=r"could not load tiny: .*attention_bias"):
+        transformers.load(tiny)
     (tiny / "config.json").write_text(json.dumps(config))
     (tiny / "model.safetensors").write_bytes(b"half of it")
     with pytest.raises(EngineError, match="could not load tiny"):
@@ -164,6 +167,17 @@ def test_a_damaged_folder_is_refused(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(InvalidModelFile, match=r"tokenizer\.json is damaged"):
         folder.read_tokenizer(tmp_path)
+
+
+def test_a_text_is_read_whole_whatever_the_tokenizer_was_trained_with(tmp_path):
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    limited = Tokenizer(models.WordLevel({"a": 0}, unk_token="a"))
+    limited.pre_tokenizer = pre_tokenizers.Whitespace()
+    limited.enable_truncation(2)
+    limited.enable_padding(length=8)
+    limited.save(str(tmp_path / "tokenizer.json"))
+    assert folder.read_tokenizer(tmp_path).encode("a a a").ids == [0, 0, 0]
 
 
 def test_the_cache_of_keys_and_values_is_counted_from_the_configuration():

@@ -8,7 +8,7 @@ import pytest
 from slmlab.environments import making
 
 
-def write_wheel(folder: Path, version: str = "1.0") -> None:
+def _write_wheel(folder: Path, version: str = "1.0") -> None:
     """Write a wheel of the package `tiny`, whose module says its version and where it is."""
     about = f"tiny-{version}.dist-info"
     files = {
@@ -24,10 +24,16 @@ def write_wheel(folder: Path, version: str = "1.0") -> None:
 
 
 @pytest.fixture
+def write_wheel():
+    """Give the function that writes a wheel."""
+    return _write_wheel
+
+
+@pytest.fixture
 def tiny(tmp_path, monkeypatch) -> making.Recipe:
     """The recipe of an environment named `tiny`; pip finds its one package in a local folder."""
     wheels = tmp_path / "wheels"
-    write_wheel(wheels)
+    _write_wheel(wheels)
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))

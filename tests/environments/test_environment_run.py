@@ -15,7 +15,7 @@ from slmlab.errors import EngineError
 START_A_CHILD = """
 import subprocess, sys, time
 sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-child = subprocess.Popen(sleep, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+child = subprocess.Popen(sleep)  # it holds our stdout and stderr
 with open(sys.argv[1], "w") as note:
     print(child.pid, file=note)
 """
@@ -70,6 +70,11 @@ def test_our_settings_stay_outside_and_those_of_the_machine_go_in(environment, m
         ("import sys; print('no such pass', file=sys.stderr); sys.exit(3)", "no such pass"),
         ("import sys; print('only said so'); sys.exit(3)", "only said so"),
         ("raise SystemExit(3)", "it ended with code 3 and said nothing"),
+        pytest.param(
+            "import os; print('RuntimeError: an old one', flush=True); os.kill(os.getpid(), 9)",
+            "it was killed, often because memory ran out",
+            marks=pytest.mark.skipif(os.name == "nt", reason="no such signals"),
+        ),
         (
             "import atexit; atexit.register(print, 'bye'); raise OSError('no model')",
             "OSError: no model",
@@ -131,7 +136,9 @@ def test_nothing_is_left_when_we_are_killed(environment, tmp_path, by):
     assert_ends(child)
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no process groups")
 def test_what_a_program_leaves_running_is_stopped_when_it_ends(environment, tmp_path):
     note = tmp_path / "child"
-    environment.run(["-c", START_A_CHILD, note])
+    done = environment.run(["-c", START_A_CHILD + "print('done')", note], timeout=60)
+    assert done.stdout == "done\n"
     assert_ends(child_in(note))

@@ -1,5 +1,6 @@
 """An environment is made once, from its list alone, and repaired when something is missing."""
 
+import errno
 import os
 import shutil
 import signal
@@ -11,7 +12,6 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from conftest import write_wheel
 
 from slmlab import environments
 from slmlab.environments import making
@@ -62,7 +62,7 @@ def test_it_is_made_once_and_used_again(tiny, capsys):
 
 
 @pytest.mark.slow
-def test_another_list_makes_another_environment(tiny, tmp_path):
+def test_another_list_makes_another_environment(tiny, tmp_path, write_wheel):
     old = environments.ensure("tiny")
     write_wheel(tmp_path / "wheels", "1.1")
     tiny.requirements.write_text("tiny==1.1\n")
@@ -91,6 +91,28 @@ def test_whatever_is_missing_is_noticed(tiny, tmp_path):
         assert environments.status("tiny") == "broken", part
         (tmp_path / "aside").rename(part)
         assert environments.status("tiny") == "ready", part
+
+
+def test_a_disk_that_cannot_be_read_breaks_nothing(tiny, monkeypatch):
+    environment = environments.ensure("tiny")
+
+    def busy(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(making, "_installed", busy)
+    for ask in (environments.status, environments.ensure):
+        with pytest.raises(EnvironmentFailed, match=r"cannot be looked at \(Input/output error\)"):
+            ask("tiny")
+    monkeypatch.undo()
+    assert (environment.path / "installed.json").exists()
+
+
+def test_an_environment_that_cannot_be_finished_is_removed(tiny, monkeypatch):
+    def busy(*_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(making, "_installed", busy)
+    assert r"could not be made in" in failure()
 
 
 @pytest.mark.slow
@@ -174,7 +196,55 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_is_written(tiny, monke
 
 def test_a_disk_that_fills_up_is_the_reason(tiny, monkeypatch):
     monkeypatch.setattr(making, "_pip", lambda *_: [sys.executable, "-c", FULL_DISK])
-    assert "the disk is full; make room" in failure()
+    with pytest.raises(NoRoom, match="could not be made: the disk is full; make room"):
+        environments.ensure("tiny")
+    assert environments.status("tiny") == "absent"
+
+
+@pytest.fixture
+def steps(tiny, monkeypatch):
+    """What pip is asked for, where the list has PyTorch and only its build for CUDA is found."""
+    asked = []
+
+    def pip(environment, command):
+        asked.append(command[-1])
+        if making._PYTORCH_CPU in command:
+            raise EnvironmentFailed("not there")
+        library = making._packages(environment) / "torch" / "lib" / "libtorch_cuda.so"
+        library.parent.mkdir(parents=True, exist_ok=True)
+        library.touch()
+
+    monkeypatch.setattr(making, "_do", pip)
+    monkeypatch.setattr(sys, "platform", "linux")
+    tiny.requirements.write_text("torch==2.13.0\n")
+    return asked
+
+
+def test_the_libraries_of_nvidia_are_announced(tiny, tmp_path, steps, capsys):
+    making._install(environments.Environment("tiny", tmp_path / "new"), tiny)
+    assert (
+        "NVIDIA's libraries, which the other one needs, take up to 6 GB" in capsys.readouterr().err
+    )
+    assert steps == ["torch==2.13.0", tiny.requirements, "torch==2.13.0"]
+
+
+def test_the_libraries_of_nvidia_need_room(tiny, tmp_path, steps, monkeypatch):
+    monkeypatch.setattr(making, "_NVIDIA_BYTES", 10**18)
+    with pytest.raises(NoRoom, match="PyTorch with NVIDIA's libraries needs"):
+        making._install(environments.Environment("tiny", tmp_path / "new"), tiny)
+    assert steps == ["torch==2.13.0", tiny.requirements]
+
+
+def test_a_full_disk_ends_the_making_at_once(tiny, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(making, "_pip", lambda *_: [sys.executable, "-c", FULL_DISK])
+    tiny.requirements.write_text("torch==2.13.0\n")
+    tried = []
+    do = making._do
+    monkeypatch.setattr(making, "_do", lambda *step: (tried.append(step), do(*step)))
+    with pytest.raises(NoRoom):
+        environments.ensure("tiny")
+    assert len(tried) == 2, "making it, and the first step of installing"
 
 
 def test_what_takes_pip_long_is_said(tiny, monkeypatch, capsys):

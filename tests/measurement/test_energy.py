@@ -28,10 +28,18 @@ def test_it_says_how_it_was_got_and_by_what():
     assert "CodeCarbon" in used.by and (meter() or "thermal design power") in used.by
 
 
-@pytest.mark.parametrize(("readable", "name"), [(True, "RAPL"), (False, None)])
-def test_rapl_is_a_meter_only_where_it_can_be_read(monkeypatch, readable, name):
+@pytest.mark.parametrize(
+    ("rapl", "raspberry", "name"),
+    [
+        (True, False, "RAPL"),
+        (False, True, "Raspberry Pi power controller"),
+        (False, False, None),
+    ],
+)
+def test_a_meter_counts_only_where_it_can_be_read(monkeypatch, rapl, raspberry, name):
     monkeypatch.setattr("sys.platform", "linux")
-    monkeypatch.setattr("codecarbon.core.cpu.is_rapl_available", lambda: readable)
+    monkeypatch.setattr("codecarbon.core.cpu.is_rapl_available", lambda: rapl)
+    monkeypatch.setattr("codecarbon.core.cpu.is_raspberry", lambda: raspberry)
     assert meter() == name
 
 

@@ -14,6 +14,11 @@ def test_a_measured_number_names_machine_versions_and_date():
     assert made.conditions == {"threads": 2} and made.spread == 0.5
 
 
+def test_a_number_from_an_unknown_build_says_so():
+    made = measurement.measured("m", "speed", 1.0, "tok/s", packages=("no-such-package",))
+    assert made.versions["no-such-package"] == "unknown"
+
+
 def test_a_computed_number_needs_no_machine():
     assert measurement.computed("m", "size", 1.0, "GB").how == "computed"
 

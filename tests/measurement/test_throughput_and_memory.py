@@ -3,7 +3,7 @@
 import pytest
 
 from slmlab import measurement
-from slmlab.errors import EngineError, UsageError
+from slmlab.errors import InvalidModelFile, UsageError
 from slmlab.measurement import memory, throughput
 
 
@@ -19,7 +19,7 @@ class Clocked:
 
 def test_one_run_warms_up_and_memory_is_cleared_before_each():
     engine = Clocked()
-    seconds = throughput._repeat(3, engine, lambda: engine.calls.append("work"))
+    seconds = throughput.repeat(3, engine, lambda: engine.calls.append("work"))
     assert len(seconds) == 3
     assert engine.calls == ["clear", "work"] * 4
 
@@ -52,8 +52,14 @@ def test_peak_memory_holds_the_file_and_grows_with_the_context(smollm2):
     assert large - small == pytest.approx(kv_cache, rel=0.2)
 
 
+@pytest.mark.parametrize("context", [0, 8])
+def test_memory_with_no_context_to_speak_of_is_refused(tmp_path, context):
+    with pytest.raises(UsageError, match=f"a context of {context} tokens; ask for more than 8"):
+        memory.peak_memory(tmp_path / "any.gguf", context)
+
+
 def test_a_failure_in_the_child_is_one_sentence(tmp_path):
     path = tmp_path / "broken.gguf"
     path.write_bytes(b"GGUF")
-    with pytest.raises(EngineError, match=r"broken\.gguf failed: .*not a usable model file"):
+    with pytest.raises(InvalidModelFile, match=r"broken\.gguf failed: .*not a usable model file"):
         memory.peak_memory(path)

@@ -7,7 +7,7 @@ import pytest
 
 from slmlab.cli import main
 from slmlab.errors import UsageError
-from slmlab.notebooks.run import run
+from slmlab.notebooks.run import LabRun, exit_code, run
 
 
 @pytest.fixture
@@ -38,6 +38,26 @@ def test_an_error_is_one_sentence_with_cell_and_error(lab, run_one):
     assert done.verdict == "failed"
     assert done.message == "It failed in cell 'step-2': ZeroDivisionError: division by zero"
     assert outputs(done) == "kept\n"
+
+
+@pytest.mark.parametrize("error", ["NotPossibleHere", "EnvironmentFailed"])
+def test_a_lab_that_this_machine_cannot_run_has_not_failed(lab, run_one, error):
+    done = run_one(lab(f"from slmlab import errors\nraise errors.{error}('No Metal.')"))
+    assert (done.verdict, done.message) == ("not possible here", "No Metal.")
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "code"),
+    [
+        (["passed"], 0),
+        (["passed", "not possible here"], 3),
+        (["not possible here", "failed"], 1),
+        (["timed out"], 1),
+    ],
+)
+def test_the_exit_code_tells_failing_from_not_possible_here(lab, tmp_path, verdicts, code):
+    runs = [LabRun(lab("1"), verdict, 1.0, "", tmp_path) for verdict in verdicts]
+    assert exit_code(runs) == code
 
 
 def test_a_quiet_exit_is_not_a_pass(lab, run_one):

@@ -1,14 +1,15 @@
 """Olive runs once for each workflow, silently, and its failures are told."""
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from slmlab import environments, olive
-from slmlab.errors import EngineError
+from slmlab import environments, files, olive
+from slmlab.errors import EngineError, NoRoom
 
 TRACEBACK = """
 Traceback (most recent call last):
@@ -99,6 +100,33 @@ def test_a_workflow_runs_once(fake, tmp_path):
     assert len(environment.calls) == 2
 
 
+def test_it_runs_again_where_its_model_has_changed(fake, tmp_path):
+    environment = fake()
+    weights = tmp_path / "a-model" / "model.safetensors"
+    weights.parent.mkdir()
+    for contents in ("old", "new weights", "new weights"):
+        if not weights.exists() or weights.read_text() != contents:
+            weights.write_text(contents)
+        last = olive.run(workflow(tmp_path))
+    assert last.reused
+    assert len(environment.calls) == 2
+    os.utime(weights, (1, 1))
+    assert not olive.run(workflow(tmp_path)).reused
+
+
+def test_it_runs_again_where_a_model_that_it_made_is_gone(fake, tmp_path):
+    environment = fake()
+    olive.run(workflow(tmp_path))
+    steps = Path(environment.calls[0].workflow["cache_dir"])
+    record = steps / "default_workflow" / "runs" / "b" / "run.json"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    assert olive.run(workflow(tmp_path)).reused
+    (tmp_path / "environments" / "models").rmdir()
+    assert not olive.run(workflow(tmp_path)).reused
+    assert not record.exists(), "Olive would not make again what it remembers"
+
+
 def test_steps_are_read_from_what_olive_wrote(fake, tmp_path):
     fake()
     made = olive.run(workflow(tmp_path))
@@ -120,6 +148,17 @@ def test_a_run_without_a_result_is_a_failure(fake, tmp_path):
     fake(footprint=False)
     with pytest.raises(EngineError, match="no model and no reason"):
         olive.run(workflow(tmp_path))
+
+
+@pytest.mark.parametrize("weights", ["model.safetensors", "model.onnx.data"])
+def test_a_disk_that_is_too_full_is_seen_before_olive_runs(fake, tmp_path, monkeypatch, weights):
+    environment = fake()
+    (tmp_path / "a-model").mkdir()
+    (tmp_path / "a-model" / weights).write_bytes(bytes(1000))
+    monkeypatch.setattr(files, "free_bytes", lambda _: 4999)
+    with pytest.raises(NoRoom, match="An Olive workflow needs"):
+        olive.run(workflow(tmp_path))
+    assert not environment.calls
 
 
 def test_a_failed_run_is_not_kept(fake, tmp_path):

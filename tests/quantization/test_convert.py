@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -150,6 +152,25 @@ def test_same_directory_is_converted_once(directory, tmp_path, own_conversions):
     assert first.stat().st_mtime_ns == written
     (source / "generation_config.json").write_text("{}")
     assert convert.as_gguf(source) != first
+
+
+def test_two_programs_that_ask_at_once_convert_once(tmp_path, own_conversions, monkeypatch):
+    source = tmp_path / "model"
+    source.mkdir()
+    converted = []
+
+    def slowly(source, out):
+        converted.append(out)
+        time.sleep(0.5)
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.touch()
+        return out
+
+    monkeypatch.setattr(convert, "convert_from_huggingface", slowly)
+    with ThreadPoolExecutor(2) as both:
+        first, second = both.map(convert.as_gguf, [source, source])
+    assert first == second
+    assert converted == [first]
 
 
 @pytest.mark.slow

@@ -1,0 +1,90 @@
+"""A child process ends with all it has started, and the reason of its failure is one line."""
+
+import os
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import slmlab
+from slmlab.environments.guarded import finish, guarded, last_words
+
+TIDY = """
+import pathlib, signal, sys, time
+def tidy(*_):
+    pathlib.Path(sys.argv[1]).touch()
+    sys.exit(0)
+signal.signal(signal.SIGTERM, tidy)
+print("ready", flush=True)
+time.sleep(600)
+"""
+DEAF = """
+import signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+print("ready", flush=True)
+time.sleep(600)
+"""
+
+posix = pytest.mark.skipif(os.name == "nt", reason="no such signals")
+
+
+def test_every_process_of_ours_has_a_guard():
+    package = Path(slmlab.__file__).parent
+    starts = re.compile(r"subprocess\.(run|Popen|check_\w+)\(|os\.(system|popen)\(")
+    starting = {
+        file.relative_to(package).as_posix()
+        for file in package.rglob("*.py")
+        if starts.search(file.read_text("utf-8"))
+    }
+    downloads_of_pip = {"acquisition/wheels.py", "acquisition/llama_cpp_source.py"}
+    assert starting - downloads_of_pip == {"environments/guarded.py"}
+
+
+def test_what_a_process_wrote_and_its_code_come_back(tmp_path):
+    code = "import os, sys; print(os.environ['COLOUR'], os.getcwd()); sys.exit('bad')"
+    done = finish([sys.executable, "-c", code], os.environ | {"COLOUR": "blue"}, tmp_path)
+    assert (done.stdout, done.stderr, done.returncode) == (
+        f"blue {tmp_path.resolve()}\n",
+        "bad\n",
+        1,
+    )
+
+
+@posix
+@pytest.mark.parametrize(("signal", "code"), [(9, 137), (6, 134)])
+def test_a_signal_comes_back_as_in_a_shell(signal, code):
+    kill = f"import os; os.kill(os.getpid(), {signal})"
+    assert finish([sys.executable, "-c", kill]).returncode == code
+
+
+def left_while_it_runs(code: str, *arguments) -> int:
+    """Return what a process returns that has said it is ready and is then left."""
+    with guarded([sys.executable, "-c", code, *arguments]) as process:
+        assert process.stdout.readline() == "ready\n"
+    return process.returncode
+
+
+@posix
+def test_a_process_is_asked_to_end_before_it_is_killed(tmp_path):
+    assert left_while_it_runs(TIDY, tmp_path / "tidied") == 0
+    assert (tmp_path / "tidied").exists()
+
+
+@posix
+def test_a_process_that_does_not_listen_is_killed():
+    assert left_while_it_runs(DEAF) == 137
+
+
+@pytest.mark.parametrize(
+    ("code", "log", "words"),
+    [
+        (1, "progress\nValueError: no\n\n", "ValueError: no"),
+        (3, "\n", "it ended with code 3 and said nothing"),
+        (137, "loading: 40 %\n", "it was killed, often because memory ran out"),
+        (134, "terminate called\n", "it crashed (SIGABRT): terminate called"),
+        (139, "", "it crashed (SIGSEGV)"),
+    ],
+)
+def test_last_words_tell_what_ended_a_process(code, log, words):
+    assert last_words(code, log) == words
