@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from slmlab.errors import NotPossibleHere
+
 CGROUP = Path("/sys/fs/cgroup")
 _FEATURES = (
     "avx2",
@@ -87,6 +89,16 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
     free = psutil.virtual_memory().available
     limit, used = _cgroup_memory(cgroup)
     return int(min(free, max(0, limit - used)))
+
+
+def check_memory(needed: int, what: str) -> None:
+    """Raise `NotPossibleHere` where something would take more bytes of memory than are free."""
+    free = available_memory_bytes()
+    if needed > free:
+        raise NotPossibleHere(
+            f"{what} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
+            f"close programs or take a smaller model or quantisation."
+        )
 
 
 def installed_version(package: str) -> str:

@@ -22,7 +22,7 @@ PREPARED = (
     ("llama_cpp", "Q8_0"),
     ("llama_cpp", "Q4_0"),
 )
-QUANTITIES = ("file", "prompt speed", "decode speed", "peak memory", "perplexity")
+QUANTITIES = ("prompt speed", "decode speed", "peak memory", "perplexity")
 
 
 def mlx_variants(source: Path) -> list[Variant]:

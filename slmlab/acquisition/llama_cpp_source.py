@@ -59,7 +59,9 @@ def _download(version: str, folder: Path) -> Path:
     # --no-binary, for pip would rather give a wheel, which has no source in it.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE]
     pip = subprocess.run(
-        [*command, "--dest", folder, f"{PACKAGE}=={version}"], capture_output=True, text=True
+        [*command, "--no-color", "--dest", folder, f"{PACKAGE}=={version}"],
+        capture_output=True,
+        text=True,
     )
     packages = list(folder.glob("*.tar.gz"))
     if pip.returncode or not packages:

@@ -77,7 +77,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder)]
     with log.open("w") as stderr:
         pip = subprocess.Popen(
-            [*command, "--no-deps", "--only-binary=:all:", "--no-cache-dir"],
+            [*command, "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-color"],
             env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves nothing elsewhere
             stdout=subprocess.DEVNULL,
             stderr=stderr,

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from slmlab.errors import EngineError, NotPossibleHere, UsageError
-from slmlab.machine import available_memory_bytes
+from slmlab.errors import EngineError, UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -194,16 +193,6 @@ def must_hold_tokens(context: int) -> None:
     """Raise `UsageError` for a context that no token fits."""
     if context < 1:
         raise UsageError(f"A context of {context} tokens holds nothing; ask for 1 or more.")
-
-
-def must_fit_memory(path: Path, needed: int) -> None:
-    """Raise `NotPossibleHere` where loading would take more bytes than this machine has free."""
-    free = available_memory_bytes()
-    if needed > free:
-        raise NotPossibleHere(
-            f"{path.name} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are "
-            f"free; close programs or take a smaller model or quantisation."
-        )
 
 
 def must_be_known(precision: str, precisions: Sequence[str]) -> None:

@@ -19,12 +19,11 @@ from slmlab.engines.engine import (
     Engine,
     Messages,
     must_be_known,
-    must_fit_memory,
     must_hold_tokens,
 )
 from slmlab.engines.grammar import Grammar
 from slmlab.errors import EngineError, NotPossibleHere, UsageError
-from slmlab.machine import usable_threads
+from slmlab.machine import check_memory, usable_threads
 from slmlab.quantization import quantize
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ class LlamaCpp(Engine):
         self.kv_type = kv_type
         self.sequences = sequences
         needed = header.file_bytes + sequences * _cache_bytes(header, context, kv_type)
-        must_fit_memory(self.path, needed)
+        check_memory(needed, self.path.name)
         self._model = self._load_model()
         self._context = self._open_context()
         self._vocab = self._api.llama_model_get_vocab(self._model)

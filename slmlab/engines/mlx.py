@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.engines.engine import first_line, must_be_known, must_be_open, must_fit_memory
+from slmlab.engines.engine import first_line, must_be_known, must_be_open
 from slmlab.engines.folder import (
     FolderEngine,
     language,
@@ -23,7 +23,7 @@ from slmlab.engines.folder import (
 )
 from slmlab.errors import EngineError, NotPossibleHere
 from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
-from slmlab.machine import installed_version
+from slmlab.machine import check_memory, installed_version
 from slmlab.quantization import huggingface_form
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ class Mlx(FolderEngine):
     def __init__(self, path: Path, context: int) -> None:
         path = Path(path)
         config = read_config(path)
-        must_fit_memory(path, needed_bytes(path, config, context))
+        check_memory(needed_bytes(path, config, context), path.name)
         super().__init__(path, context, threads=1)
         self.vocabulary = whole_number(language(config), "vocab_size")
         self._model, _ = _load_model(path)

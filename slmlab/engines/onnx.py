@@ -9,12 +9,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from slmlab.engines.engine import first_line, must_be_known, must_be_open, must_fit_memory
+from slmlab.engines.engine import first_line, must_be_known, must_be_open
 from slmlab.engines.folder import FolderEngine, cache_bytes, end_tokens, read_json, whole_number
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, QuantizationError
 from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
-from slmlab.machine import installed_version, usable_threads
+from slmlab.machine import check_memory, installed_version, usable_threads
 from slmlab.quantization import huggingface_form
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Onnx(FolderEngine):
     def __init__(self, path: Path, context: int, threads: int) -> None:
         path = Path(path)
         config = _config(path)
-        must_fit_memory(path, _needed_bytes(path, config, context))
+        check_memory(_needed_bytes(path, config, context), path.name)
         super().__init__(path, context, threads)
         self.vocabulary = whole_number(config, "vocab_size")
         self._model, self._generator = _open(path, context, threads)

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.engines.engine import first_line, must_be_known, must_be_open, must_fit_memory
+from slmlab.engines.engine import first_line, must_be_known, must_be_open
 from slmlab.engines.folder import FolderEngine, needed_bytes, read_config
 from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere
-from slmlab.machine import usable_threads
+from slmlab.machine import check_memory, usable_threads
 from slmlab.quantization import huggingface_form
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Transformers(FolderEngine):
     def __init__(self, path: Path, context: int, threads: int) -> None:
         path = Path(path)
         config = read_config(path)
-        must_fit_memory(path, needed_bytes(path, config, context))
+        check_memory(needed_bytes(path, config, context), path.name)
         super().__init__(path, context, threads)
         self._model = _load_model(path)
         self.vocabulary = int(self._model.config.get_text_config().vocab_size)

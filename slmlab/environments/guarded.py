@@ -19,6 +19,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+_COLOUR = {"FORCE_COLOR", "CLICOLOR_FORCE"}  # Jupyter asks for colours, which are not for reading
 _SIGNALS = {128 + number: number.name for number in signal.Signals}
 _KILLED = 128 + 9
 
@@ -55,11 +56,12 @@ def guarded(
     cwd: Path | None = None,
     stderr: int | IO[str] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
-    """Give a running process whose output is text; after the block its group is no more.
+    """Give a running process whose output is plain text; after the block its group is no more.
 
     `env` is our own without one. A process that is ended by a signal returns 128 plus the signal's
     number, as in a shell.
     """
+    plain = {name: value for name, value in (env or os.environ).items() if name not in _COLOUR}
     guard_end, our_end = os.pipe()
     try:
         guard = subprocess.Popen(
@@ -67,7 +69,7 @@ def guarded(
             stdin=guard_end,
             stdout=subprocess.PIPE,
             stderr=stderr,
-            env=env,
+            env=plain,
             cwd=cwd,
             encoding="utf-8",
             errors="replace",

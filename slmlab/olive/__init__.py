@@ -2,7 +2,7 @@
 
 from slmlab.olive.graphs import largest_difference, new_operators, operators
 from slmlab.olive.names import OldName, names_today
-from slmlab.olive.running import Run, Step, run
+from slmlab.olive.running import Run, Step, ready, run
 from slmlab.olive.workflows import EXPORT, QUANTIZERS, fusing, optimizing, searching
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "new_operators",
     "operators",
     "optimizing",
+    "ready",
     "run",
     "searching",
 ]

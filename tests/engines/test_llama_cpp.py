@@ -111,7 +111,7 @@ def test_a_rounded_cache_reads_nearly_the_same(smollm2, engine):
 
 @pytest.mark.slow
 def test_memory_that_will_not_do_is_foreseen(smollm2, monkeypatch):
-    monkeypatch.setattr("slmlab.engines.engine.available_memory_bytes", lambda: 120_000_000)
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 120_000_000)
     llama_cpp.load(smollm2, context=256).close()
     with pytest.raises(
         NotPossibleHere, match=r"needs about 0\.3 GB of memory and 0\.1 GB are free"

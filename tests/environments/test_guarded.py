@@ -51,6 +51,12 @@ def test_what_a_process_wrote_and_its_code_come_back(tmp_path):
     )
 
 
+def test_a_process_is_not_asked_for_colours(monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
+    done = finish([sys.executable, "-c", "import os; print('FORCE_COLOR' in os.environ)"])
+    assert done.stdout == "False\n"
+
+
 @posix
 @pytest.mark.parametrize(("signal", "code"), [(9, 137), (6, 134)])
 def test_a_signal_comes_back_as_in_a_shell(signal, code):

@@ -8,8 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from slmlab import environments, files, olive
-from slmlab.errors import EngineError, NoRoom
+from slmlab import environments, files, machine, olive
+from slmlab.errors import EngineError, NoRoom, NotPossibleHere
 
 TRACEBACK = """
 Traceback (most recent call last):
@@ -158,6 +158,18 @@ def test_a_disk_that_is_too_full_is_seen_before_olive_runs(fake, tmp_path, monke
     monkeypatch.setattr(files, "free_bytes", lambda _: 4999)
     with pytest.raises(NoRoom, match="An Olive workflow needs"):
         olive.run(workflow(tmp_path))
+    assert not environment.calls
+
+
+def test_too_little_memory_is_foreseen(fake, tmp_path, monkeypatch):
+    environment = fake()
+    (tmp_path / "a-model").mkdir()
+    (tmp_path / "a-model" / "model.safetensors").write_bytes(bytes(1000))
+    monkeypatch.setattr(machine, "available_memory_bytes", lambda: 4999)
+    with pytest.raises(NotPossibleHere, match=r"An Olive workflow needs about .* of memory"):
+        olive.run(workflow(tmp_path))
+    with pytest.raises(NotPossibleHere, match="of memory"):
+        olive.ready(tmp_path / "a-model")
     assert not environment.calls
 
 
