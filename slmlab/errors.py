@@ -69,3 +69,8 @@ class EngineError(SlmlabError):
 
 class LabError(SlmlabError):
     """A lab could not be executed."""
+
+
+def first_line(problem: Exception) -> str:
+    """Return the first line of what an error says, or its type where it says nothing."""
+    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)

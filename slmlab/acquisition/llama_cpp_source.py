@@ -5,13 +5,13 @@ the tools we compare ourselves with. Taken from there they match the runtime by 
 Python package index has them, and nothing needs to be copied into this repository.
 """
 
-import subprocess
 import sys
 import tarfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import FetchError, NotPossibleHere, VerificationError
 from slmlab.files import cache_path, check_room, locked, sha256
 
@@ -58,14 +58,10 @@ def _download(version: str, folder: Path) -> Path:
     print(f"Fetching llama.cpp's source with {PACKAGE} {version} (77 MB, once).", file=sys.stderr)
     # --no-binary, for pip would rather give a wheel, which has no source in it.
     command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE]
-    pip = subprocess.run(
-        [*command, "--no-color", "--dest", folder, f"{PACKAGE}=={version}"],
-        capture_output=True,
-        text=True,
-    )
+    pip = finish([*command, "--dest", folder, f"{PACKAGE}=={version}"])
     packages = list(folder.glob("*.tar.gz"))
     if pip.returncode or not packages:
-        reason = (pip.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
+        reason = last_words(pip.returncode, pip.stderr)
         raise FetchError(
             f"pip could not download the source of {PACKAGE} {version} "
             f"({reason.removeprefix('ERROR: ')}); connect to a network, or name another package "

@@ -178,11 +178,6 @@ class Engine(ABC):
         return logits
 
 
-def first_line(problem: Exception) -> str:
-    """Return the first line of what an error says, or its type where it says nothing."""
-    return next(iter(str(problem).strip().splitlines()), type(problem).__name__)
-
-
 def must_be_open(model: object, path: Path) -> None:
     """Raise `EngineError` where an engine's model was closed and is now None."""
     if model is None:

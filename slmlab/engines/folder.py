@@ -1,6 +1,7 @@
 """What the engines share whose model is a folder: tokens, chat template, and where answers end."""
 
 import json
+from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,7 @@ from slmlab.files import weight_bytes
 from slmlab.quantization import DTYPES
 
 if TYPE_CHECKING:
+    import numpy as np
     from tokenizers import Tokenizer
 
 _END_MARKERS = ("<|endoftext|>", "<|im_end|>", "<|end|>", "<|eot_id|>", "<end_of_turn>")
@@ -73,6 +75,21 @@ class FolderEngine(Engine):
     def ends(self, token: int) -> bool:
         """Return whether a token ends the model's answer."""
         return token in self._ends
+
+    def evaluate(
+        self, tokens: Sequence[int], position: int = 0, logits_from: int | None = None
+    ) -> "np.ndarray":
+        """Read tokens at positions `position`, `position` + 1, … of the one sequence.
+
+        Returns float32 logits, one row a token from index `logits_from` on (by default the last
+        token only), shape (rows, vocabulary).
+        """
+        self._follow(tokens, position)
+        return self._logits(tokens, len(tokens) - 1 if logits_from is None else logits_from)
+
+    @abstractmethod
+    def _logits(self, tokens: Sequence[int], first: int) -> "np.ndarray":
+        """Read the next tokens and return the float32 logits of those from index `first` on."""
 
     def _follow(self, tokens: Sequence[int], position: int) -> None:
         """Note that `tokens` are read at `position`, or refuse, as llama.cpp does by itself."""

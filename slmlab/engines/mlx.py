@@ -12,7 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.engines.engine import first_line, must_be_known, must_be_open
+from slmlab.engines.engine import must_be_known, must_be_open
 from slmlab.engines.folder import (
     FolderEngine,
     language,
@@ -21,7 +21,7 @@ from slmlab.engines.folder import (
     read_json,
     whole_number,
 )
-from slmlab.errors import EngineError, NotPossibleHere
+from slmlab.errors import EngineError, NotPossibleHere, first_line
 from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version
 from slmlab.quantization import huggingface_form
@@ -87,7 +87,7 @@ def quantise(source: Path, bits: int, directory: Path) -> None:
     """
     from mlx_lm.utils import quantize_model, save_config, save_model
 
-    model, config = _load_model(source)
+    model, config = _load_model(source, read_json(source / "config.json"))
     with contextlib.redirect_stdout(io.StringIO()):
         model, config = quantize_model(model, config, GROUP, bits)
     save_model(directory, model)
@@ -118,7 +118,7 @@ class Mlx(FolderEngine):
         check_memory(needed_bytes(path, config, context), path.name)
         super().__init__(path, context, threads=1)
         self.vocabulary = whole_number(language(config), "vocab_size")
-        self._model, _ = _load_model(path)
+        self._model, _ = _load_model(path, config)
         self.clear()
 
     def close(self) -> None:
@@ -137,20 +137,11 @@ class Mlx(FolderEngine):
         self._read = 0
         self._cache = make_prompt_cache(self._model)
 
-    def evaluate(
-        self, tokens: Sequence[int], position: int = 0, logits_from: int | None = None
-    ) -> "np.ndarray":
-        """Read tokens at positions `position`, `position` + 1, … of the one sequence.
-
-        Returns float32 logits, one row a token from index `logits_from` on (by default the last
-        token only), shape (rows, vocabulary); the others are never computed.
-        """
+    def _logits(self, tokens: Sequence[int], first: int) -> "np.ndarray":
         import mlx.core as mx
         import numpy as np
 
-        self._follow(tokens, position)
         ids = mx.array([list(tokens)])
-        first = len(tokens) - 1 if logits_from is None else logits_from
         if first:
             self._model(ids[:, :first], cache=self._cache)
             mx.eval([layer.state for layer in self._cache])  # and not the logits: MLX is lazy
@@ -158,11 +149,10 @@ class Mlx(FolderEngine):
         return np.array(logits[0].astype(mx.float32))
 
 
-def _load_model(path: Path) -> tuple[Any, dict[str, Any]]:
-    """Return mlx-lm's model and its configuration."""
+def _load_model(path: Path, config: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+    """Return mlx-lm's model and its configuration, which is `config` as mlx-lm needs it."""
     from mlx_lm.utils import load_model
 
-    config = read_json(path / "config.json")
     try:
         return load_model(path, model_config=rope(config))
     except Exception as problem:  # what a wrong configuration leads to can be of any type

@@ -9,10 +9,16 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
-from slmlab.engines.engine import first_line, must_be_known, must_be_open
+from slmlab.engines.engine import must_be_known, must_be_open
 from slmlab.engines.folder import FolderEngine, cache_bytes, end_tokens, read_json, whole_number
 from slmlab.environments.guarded import finish, last_words
-from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, QuantizationError
+from slmlab.errors import (
+    EngineError,
+    InvalidModelFile,
+    NotPossibleHere,
+    QuantizationError,
+    first_line,
+)
 from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version, usable_threads
 from slmlab.quantization import huggingface_form
@@ -88,20 +94,11 @@ class Onnx(FolderEngine):
         self._read = 0
         self._generator.rewind_to(0)
 
-    def evaluate(
-        self, tokens: Sequence[int], position: int = 0, logits_from: int | None = None
-    ) -> "np.ndarray":
-        """Read tokens at positions `position`, `position` + 1, … of the one sequence.
-
-        Returns float32 logits, one row a token from index `logits_from` on (by default the last
-        token only), shape (rows, vocabulary). The graph computes the others as well.
-        """
+    def _logits(self, tokens: Sequence[int], first: int) -> "np.ndarray":
         import numpy as np
 
-        self._follow(tokens, position)
-        first = len(tokens) - 1 if logits_from is None else logits_from
         self._generator.append_tokens(np.array(tokens, dtype=np.int32))
-        return self._generator.get_output("logits")[0, first:]
+        return self._generator.get_output("logits")[0, first:]  # of which the graph made all
 
 
 def _config(path: Path) -> dict:

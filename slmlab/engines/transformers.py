@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.engines.engine import first_line, must_be_known, must_be_open
+from slmlab.engines.engine import must_be_known, must_be_open
 from slmlab.engines.folder import FolderEngine, needed_bytes, read_config
-from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere
+from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, first_line
 from slmlab.machine import check_memory, usable_threads
 from slmlab.quantization import huggingface_form
 
@@ -73,18 +73,9 @@ class Transformers(FolderEngine):
         self._read = 0
         self._cache = DynamicCache()
 
-    def evaluate(
-        self, tokens: Sequence[int], position: int = 0, logits_from: int | None = None
-    ) -> "np.ndarray":
-        """Read tokens at positions `position`, `position` + 1, … of the one sequence.
-
-        Returns float32 logits, one row a token from index `logits_from` on (by default the last
-        token only), shape (rows, vocabulary); the others are never computed.
-        """
+    def _logits(self, tokens: Sequence[int], first: int) -> "np.ndarray":
         import torch
 
-        self._follow(tokens, position)
-        first = len(tokens) - 1 if logits_from is None else logits_from
         torch.set_num_threads(self.threads)  # of the whole process, so another engine may differ
         with torch.inference_mode():
             found = self._model(

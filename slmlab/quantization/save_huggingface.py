@@ -7,6 +7,8 @@ reaches the learner's kernel. The reason of a failure is the last line on stderr
 import sys
 from pathlib import Path
 
+from slmlab.errors import first_line
+
 
 def main(source: str, folder: str, dtype: str) -> str | None:
     """Write the model and its tokenizer; return why transformers could not, or None."""
@@ -20,7 +22,7 @@ def main(source: str, folder: str, dtype: str) -> str | None:
         )
         tokenizer = AutoTokenizer.from_pretrained(path.parent, **known)
     except (ValueError, NotImplementedError, KeyError) as problem:
-        return str(problem).strip().splitlines()[0]
+        return first_line(problem)
     model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return None

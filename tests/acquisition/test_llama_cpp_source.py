@@ -43,7 +43,7 @@ def pip_that_gives(monkeypatch, path: Path | None, stderr: str = "") -> list[lis
             (Path(command[command.index("--dest") + 1]) / path.name).write_bytes(path.read_bytes())
         return subprocess.CompletedProcess(command, 0 if path else 1, "", stderr)
 
-    monkeypatch.setattr(llama_cpp_source.subprocess, "run", run)
+    monkeypatch.setattr(llama_cpp_source, "finish", run)
     return calls
 
 

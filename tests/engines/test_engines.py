@@ -12,7 +12,13 @@ import pytest
 
 from slmlab import engines, machine
 from slmlab.engines import engine as face
-from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, UsageError
+from slmlab.errors import (
+    EngineError,
+    InvalidModelFile,
+    NotPossibleHere,
+    UsageError,
+    first_line,
+)
 from slmlab.measurement import text
 
 FLOATS = {"llama_cpp": "F16", "transformers": "float32", "onnx": "float32", "mlx": "float32"}
@@ -361,7 +367,7 @@ def test_reading_nothing_is_refused():
     ],
 )
 def test_a_problem_that_says_nothing_is_told_by_its_type(problem, line):
-    assert face.first_line(problem) == line
+    assert first_line(problem) == line
 
 
 def test_importing_the_engines_loads_no_framework():
