@@ -45,6 +45,8 @@ lock: $(VENV)/.tester
 		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
 	$(BIN)/uv pip compile --group olive --universal --python-version 3.11 --no-annotate \
 		-o slmlab/environments/olive.txt
+	$(BIN)/uv pip compile --group vllm --universal --python-version 3.11 --no-annotate \
+		-o slmlab/environments/vllm.txt
 
 clean:
 	rm -rf $(VENV) build

@@ -11,6 +11,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     install.set_defaults(command=_install)
     install.add_argument("name", metavar="NAME", help="such as olive")
+
+    serve = add("serve", _serve, "Serve a model on 127.0.0.1 until Ctrl-C.", False)
+    serve.add_argument("engine", metavar="ENGINE", help="llama_cpp, ollama, vllm or foundry_local")
+    serve.add_argument("model", metavar="MODEL", help="a name from `slmlab models`, or a file")
+    serve.add_argument("--port", metavar="N", type=int, help="(default: a free one)")
 
     run = add("run", _run, "Execute labs and write a report; its path comes last.", False)
     run.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
@@ -345,6 +351,24 @@ def _install(options: argparse.Namespace) -> None:
     from slmlab import environments
 
     print(environments.ensure(options.name).path)
+
+
+def _serve(options: argparse.Namespace) -> None:
+    from slmlab.deployment import serve
+
+    _remark(f"starting {options.engine} ...")
+    with serve(options.engine, options.model, options.port) as server:
+        what = f"{server.name} {server.version}{' (stand-in)' if server.stand_in else ''}"
+        _pairs(
+            ("server", what),
+            ("address", server.base_url),
+            ("model", server.model),
+            ("API key", server.api_key),
+        )
+        sys.stdout.flush()
+        _remark("Ctrl-C ends it")
+        with suppress(KeyboardInterrupt):
+            server.join()
 
 
 def _run(options: argparse.Namespace) -> int:

@@ -67,6 +67,22 @@ class EngineError(SlmlabError):
     """A model could not be loaded or run."""
 
 
+class ServerFailed(SlmlabError):
+    """A server did not start, or ended while it was needed."""
+
+
+class AuditBroken(SlmlabError):
+    """An audit log is not as it was written: a line was changed, or some are missing."""
+
+
+class Conflict(SlmlabError):
+    """Two copies of a model both changed, and one would have to overwrite the other."""
+
+
+class NotAllowed(SlmlabError):
+    """Somebody asked for what their role does not permit."""
+
+
 class LabError(SlmlabError):
     """A lab could not be executed."""
 

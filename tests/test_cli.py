@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -94,6 +95,44 @@ def test_an_environment_that_cannot_be_made_is_exit_code_3(slmlab, tmp_path, mon
     code, out, err = slmlab("engines", "install", "olive")
     assert (code, out) == (3, "")
     assert err.startswith("slmlab: The olive environment needs") and err.count("\n") == 1
+
+
+@pytest.fixture
+def serve_script(monkeypatch):
+    """Let `serve` start a script, whatever engine and model are asked for."""
+    from slmlab import deployment
+
+    def use(script):
+        def serve(engine, model, port):
+            command = [sys.executable, "-c", script]
+            toy = deployment.server.Launch(command, "/", model, "1.0", api_key="secret")
+            return deployment.start(engine, lambda _: toy, port)
+
+        monkeypatch.setattr(deployment.Server, "_is_healthy", lambda server: True)
+        monkeypatch.setattr(deployment, "serve", serve)
+
+    return use
+
+
+def test_serve_says_where_and_ends_with_ctrl_c(slmlab, serve_script, monkeypatch):
+    from slmlab.deployment import Server
+
+    def ctrl_c(server):
+        raise KeyboardInterrupt
+
+    serve_script("import time; time.sleep(600)")
+    monkeypatch.setattr(Server, "join", ctrl_c)
+    code, out, _ = slmlab("serve", "toy", "some-model")
+    assert code == 0
+    assert re.search(r"http://127\.0\.0\.1:\d+/v1", out)
+    assert all(word in out for word in ("toy 1.0", "some-model", "secret"))
+
+
+def test_serve_is_exit_code_1_where_the_server_ends_by_itself(slmlab, serve_script):
+    serve_script("import sys; sys.exit('out of tokens')")
+    code, _, err = slmlab("serve", "toy", "some-model")
+    assert code == 1
+    assert "slmlab: toy ended: out of tokens" in err
 
 
 def test_progress_shows_every_question(slmlab, as_json):

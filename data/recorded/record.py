@@ -1,17 +1,19 @@
-"""Measure the comparisons of labs 05 and 06 again and keep them: python data/recorded/record.py
+"""Measure what labs 05, 06 and 09 recorded again and keep it: python data/recorded/record.py
 
-Run it on an idle machine; it takes about ten minutes on two cores. Name one of `olive` and `mlx`
-to measure only that.
+Run it on an idle machine; it takes about fifteen minutes on two cores. Name one of `olive`, `mlx`
+and `vllm` to measure only that.
 """
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from slmlab import engines, measurement, olive
 from slmlab.acquisition import fetch
-from slmlab.measurement import Variant
+from slmlab.deployment import Server, load, serve, vllm
+from slmlab.measurement import Measurement, Variant
 from slmlab.quantization import huggingface_form
 
 PREPARED = (
@@ -40,22 +42,49 @@ def olive_variants(source: Path) -> list[Variant]:
     return [Variant("onnx", kind, folder) for kind, folder in graphs.items()]
 
 
-VARIANTS = {"mlx": mlx_variants, "olive": olive_variants}
+def comparison(variants: Sequence[Variant]) -> list[Measurement]:
+    """Return the measurements of an engine's variants."""
+    rows = measurement.compare(variants, chunks=1, prompt_tokens=64, decode_tokens=16)
+    return [one for one in measurement.as_measurements(rows) if one.quantity in QUANTITIES]
+
+
+def vllm_load(source: Path) -> list[Measurement]:
+    """Return what 16 requests get from llama.cpp and vLLM, and when a long text is answered."""
+    prompts = [f"Explain in a few sentences what {number} can be used for." for number in range(16)]
+    text = measurement.text("prose")[20_000:22_000]
+    with serve("llama_cpp", engines.prepare("llama_cpp", source, "F16")) as server:
+        rows = _loads(server, prompts, (1,))
+    with serve("vllm", source, context=1024) as server:
+        rows += _loads(server, prompts, (1, 2, 4, 8, 16))
+        replies = load.run(server, [f"{text} {number}?" for number in range(2)], 1, max_tokens=2)
+    for kind, reply in zip(("new", "known"), replies, strict=True):
+        conditions = {"at_once": 1, "prompt_tokens": reply.prompt_tokens}
+        name, value = f"first token, text {kind}", reply.seconds_to_first_token
+        rows.append(replace(rows[-1], quantity=name, value=value, conditions=conditions))
+    return rows
+
+
+def _loads(server: Server, prompts: Sequence[str], at_once: Sequence[int]) -> list[Measurement]:
+    load.run(server, prompts[:1], 1, max_tokens=4)
+    found = {n: load.summary(load.run(server, prompts, n, max_tokens=32)) for n in at_once}
+    return vllm.as_measurements(server, found, 32)
+
+
+MEASURE = {
+    "mlx": lambda source: comparison(mlx_variants(source)),
+    "olive": lambda source: comparison(olive_variants(source)),
+    "vllm": vllm_load,
+}
 
 
 def record(name: str) -> None:
     """Write the measurements of one lab beside this file."""
-    variants = VARIANTS[name](fetch("smollm2-135m-instruct").path)
-    rows = measurement.compare(variants, chunks=1, prompt_tokens=64, decode_tokens=16)
-    kept = [
-        asdict(replace(number, how="recorded"))
-        for number in measurement.as_measurements(rows)
-        if number.quantity in QUANTITIES
-    ]
+    found = MEASURE[name](fetch("smollm2-135m-instruct").path)
+    kept = [asdict(replace(number, how="recorded")) for number in found]
     path = Path(__file__).with_name(f"{name}.json")
     path.write_text(json.dumps(kept, indent=1) + "\n", "utf-8")
 
 
 if __name__ == "__main__":
-    for wanted in sys.argv[1:] or VARIANTS:
+    for wanted in sys.argv[1:] or MEASURE:
         record(wanted)

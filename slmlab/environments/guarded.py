@@ -55,6 +55,7 @@ def guarded(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     stderr: int | IO[str] = subprocess.PIPE,
+    stdout: int | IO[str] = subprocess.PIPE,
 ) -> Iterator[subprocess.Popen[str]]:
     """Give a running process whose output is plain text; after the block its group is no more.
 
@@ -67,7 +68,7 @@ def guarded(
         guard = subprocess.Popen(
             [sys.executable, "-I", __file__, *command],
             stdin=guard_end,
-            stdout=subprocess.PIPE,
+            stdout=stdout,
             stderr=stderr,
             env=plain,
             cwd=cwd,

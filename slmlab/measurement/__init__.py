@@ -9,6 +9,7 @@ from slmlab.measurement.comparison import (
 )
 from slmlab.measurement.energy import Energy, energy
 from slmlab.measurement.estimate import Estimate, estimate
+from slmlab.measurement.keeping import keep, kept
 from slmlab.measurement.memory import peak_memory
 from slmlab.measurement.quality import Divergence, Perplexity, kl_divergence, perplexity, score
 from slmlab.measurement.record import Measurement, computed, measured, published, recorded
@@ -31,6 +32,8 @@ __all__ = [
     "energy",
     "estimate",
     "file_bytes",
+    "keep",
+    "kept",
     "kl_divergence",
     "measured",
     "peak_memory",

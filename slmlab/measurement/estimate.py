@@ -4,6 +4,8 @@ The file is arithmetic (`quantization.file_bytes`). Memory and speed are small m
 llama.cpp does on a CPU; their constants below were recorded, not derived.
 """
 
+import functools
+from collections import Counter
 from dataclasses import dataclass
 from math import prod
 
@@ -50,36 +52,75 @@ class Estimate:
     decode_tokens_per_second: float
 
 
-def estimate(card: ModelCard, quant: str, context: int = 2048) -> Estimate:
-    """Estimate file, memory and decode speed of a model on this machine.
+def estimate(
+    card: ModelCard,
+    quant: str,
+    context: int = 2048,
+    machine: Machine | None = None,
+    bandwidth: float | None = None,
+) -> Estimate:
+    """Estimate file, memory and decode speed of a model on this machine, or on another one.
 
-    Raises `UsageError` for an unknown quantisation or a context of nothing.
+    Of `machine` only the cores and features count; `bandwidth` is in bytes per second. Raises
+    `UsageError` for an unknown quantisation or a context of nothing.
     """
     if context < 1:
         raise UsageError(f"A context of {context} tokens holds nothing; ask for 1 or more.")
-    types = tensor_types(tensors(card.architecture), quant)
-    file = file_bytes(card, quant)
+    machine = machine or this_machine()
+    weights = _weights(card, quant)
+    reading = weights.read_bytes / (bandwidth or read_bandwidth())
+    unpacking = weights.unpacking_seconds / machine.cores
     return Estimate(
-        file_bytes=file,
-        peak_memory_bytes=_peak_memory(card.architecture, types, file, context),
-        decode_tokens_per_second=1 / _seconds_per_token(card.architecture, types),
+        file_bytes=weights.file_bytes,
+        peak_memory_bytes=_peak_memory(card.architecture, weights, context, machine),
+        decode_tokens_per_second=1
+        / (reading + unpacking + card.architecture.layers * LAYER_SECONDS),
     )
 
 
-def _peak_memory(architecture: Architecture, types: dict[str, str], file: int, context: int) -> int:
+@dataclass(frozen=True)
+class _Weights:
+    """What the weights alone take: on any machine the same.
+
+    `read_bytes` are read for each token, unpacking takes `unpacking_seconds` on one core, and
+    `bytes_by_type` are those that may be rearranged.
+    """
+
+    file_bytes: int
+    read_bytes: int
+    unpacking_seconds: float
+    bytes_by_type: dict[str, int]
+
+
+@functools.cache
+def _weights(card: ModelCard, quant: str) -> _Weights:
+    """Count what reading every weight once takes.
+
+    The embedding is read whole only where it is also the output layer, and is never rearranged.
+    """
+    types = tensor_types(tensors(card.architecture), quant)
+    read_bytes, unpacking, by_type = 0, 0.0, Counter()
+    for name, shape in tensors(card.architecture):
+        type, size = types[name], tensor_bytes(types[name], shape)
+        if name != "token_embd.weight":
+            by_type[type] += size
+        if name != "token_embd.weight" or card.architecture.tied_embeddings:
+            read_bytes += size
+            unpacking += prod(shape) * UNPACKING_SECONDS.get(type, 0.0)
+    return _Weights(file_bytes(card, quant), read_bytes, unpacking, by_type)
+
+
+def _peak_memory(
+    architecture: Architecture, weights: _Weights, context: int, machine: Machine
+) -> int:
     """File, KV cache, tokenizer, one batch's activations, and the weights llama.cpp repacks."""
     batch = min(context, BATCH_TOKENS)
     activations = batch * 4 * (2 * architecture.feed_forward + 4 * architecture.hidden)
-    repacked = _repacked_types(this_machine())
-    copies = sum(
-        tensor_bytes(types[name], shape)
-        for name, shape in tensors(architecture)
-        if types[name] in repacked and name != "token_embd.weight"
-    )
+    copies = sum(weights.bytes_by_type.get(type, 0) for type in _repacked_types(machine))
     return (
         PROCESS_BYTES
         + VOCABULARY_ENTRY_BYTES * architecture.vocabulary
-        + file
+        + weights.file_bytes
         + copies
         + kv_cache_bytes(architecture, context)
         + activations
@@ -96,18 +137,3 @@ def _repacked_types(machine: Machine) -> set[str]:
     if "asimddp" in machine.features:
         return {"Q4_0", "Q4_K", "Q5_K", "Q6_K", "Q8_0", "IQ4_NL"}
     return set()
-
-
-def _seconds_per_token(architecture: Architecture, types: dict[str, str]) -> float:
-    """Reading every weight once, unpacking it, and a fixed cost a layer.
-
-    The embedding is read whole only where it is also the output layer.
-    """
-    read = [
-        (types[name], shape)
-        for name, shape in tensors(architecture)
-        if name != "token_embd.weight" or architecture.tied_embeddings
-    ]
-    reading = sum(tensor_bytes(type, shape) for type, shape in read) / read_bandwidth()
-    unpacking = sum(prod(shape) * UNPACKING_SECONDS.get(type, 0.0) for type, shape in read)
-    return reading + unpacking / this_machine().cores + architecture.layers * LAYER_SECONDS

@@ -40,6 +40,19 @@ def test_a_context_of_nothing_is_refused():
         measurement.estimate(CARD, "Q4_0", context=-5)
 
 
+def test_another_machine_is_described_by_its_cores_features_and_bandwidth():
+    def speed(bandwidth):
+        on = machine("avx2")
+        return measurement.estimate(CARD, "Q8_0", 512, on, bandwidth).decode_tokens_per_second
+
+    assert speed(1e9) < speed(2e9) < 2 * speed(1e9)
+    plain, repacking = (
+        measurement.estimate(CARD, "Q4_0", 512, machine(*features), 1e9).peak_memory_bytes
+        for features in ((), ("avx2",))
+    )
+    assert repacking > plain
+
+
 def test_what_llama_cpp_keeps_twice_depends_on_the_processor():
     assert "Q4_0" in _repacked_types(machine("avx2"))
     assert "Q2_K" in _repacked_types(machine("avx2", "avx512f"))

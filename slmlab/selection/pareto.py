@@ -1,4 +1,4 @@
-"""From measurements to a choice: first, leave out whatever something else beats in every way."""
+"""Leave out whatever something else beats in every way."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
