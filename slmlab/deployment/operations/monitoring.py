@@ -205,7 +205,10 @@ def rules(
         pace = f"sum(rate({tokens}[5m])) / sum(rate({of(signals.writing, name)}[5m]))"
         slow = f"{pace} < {rate / 2:.1f}"
         alerts.append(_alert("SlowTokens", slow, "5m", "Tokens come at half the measured rate."))
-    records = [{"record": record, "expr": expr} for record, expr in recorded.items()]
+    records = [
+        {"record": record, "expr": expr, "labels": {"service": name}}
+        for record, expr in recorded.items()
+    ]
     return {"groups": [{"name": name, "rules": records + alerts}]}
 
 
