@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from slmlab import engines, environments, machine
+from slmlab import deployment, engines, environments, machine
 from slmlab.acquisition import cached
+from slmlab.deployment.browser import chromium
 from slmlab.engines import llama_cpp
 from slmlab.files import cache_path, free_bytes
 from slmlab.measurement import Measurement
@@ -57,9 +58,9 @@ class Facts:
 
     `memory_bytes` and `disk_bytes` are free now, the latter where the cache is;
     `download_bytes` is what the model still needs there, `environment_bytes` what each
-    environment that is not ready needs; `engine_problems` says of each engine that cannot run
-    why; `slowness` is this machine's time divided by the reference machine's, and `pace` says in
-    a sentence how that was found.
+    environment that is not ready needs; `engine_problems` and `server_problems` say of each
+    engine and server that cannot run why; `slowness` is this machine's time divided by the
+    reference machine's, and `pace` says in a sentence how that was found.
     """
 
     memory_bytes: int
@@ -67,6 +68,7 @@ class Facts:
     download_bytes: int
     environment_bytes: dict[str, int]
     engine_problems: dict[str, str]
+    server_problems: dict[str, str]
     slowness: float
     pace: str
 
@@ -99,9 +101,16 @@ def look() -> Facts:
             name: recipe.bytes for name, recipe in environments.RECIPES.items() if name in lacking
         },
         engine_problems={name: why for name, why in lacking.items() if name in engines.NAMES},
+        server_problems=_server_problems(),
         slowness=slowness,
         pace=pace,
     )
+
+
+def _server_problems() -> dict[str, str]:
+    found = {name: deployment.why_not(name) for name in deployment.NAMES}
+    found["browser"] = chromium.why_not()
+    return {name: why for name, why in found.items() if why}
 
 
 def _check(lab: Lab, facts: Facts) -> LabCheck:
@@ -140,6 +149,9 @@ def _obstacle(lab: Lab, facts: Facts) -> str | None:
     for engine in (*["llama_cpp"] * lab.needs_model, *lab.needs_engines):
         if engine in facts.engine_problems:
             return f"It runs a model, but {facts.engine_problems[engine]}."
+    for server in lab.needs_servers:
+        if server in facts.server_problems:
+            return facts.server_problems[server]
     missing = _missing(lab, facts)
     if facts.disk_bytes < sum(missing.values()):
         return (

@@ -15,6 +15,7 @@ GOOD = doctor.Facts(
     download_bytes=0,
     environment_bytes={},
     engine_problems={},
+    server_problems={},
     slowness=1.0,
     pace="Minutes are those of the reference machine.",
 )
@@ -75,6 +76,14 @@ def test_what_is_missing_is_named_and_the_lab_is_recorded(lack, words):
     assert (said.status, said.minutes) == ("recorded", 0.0)
     assert words in said.why
     assert said.why.endswith(".")
+
+
+def test_a_server_that_cannot_run_leaves_what_was_recorded():
+    why = "vLLM needs 6 GB of free memory."
+    small = replace(GOOD, server_problems={"vllm": why})
+    said = check(small, lab(needs_servers=("vllm",)))
+    assert (said.status, said.why) == ("recorded", why)
+    assert check(small, lab(needs_servers=("llama_cpp",))).status == "runs"
 
 
 def test_a_lab_without_a_model_needs_neither_engine_nor_disk():

@@ -5,6 +5,7 @@ against telemetry) or `plain` (as it comes); the last two also look into the pub
 """
 
 import json
+import os
 import sys
 import tempfile
 import time
@@ -33,6 +34,7 @@ def main(folder: Path, question: str, manner: str) -> None:
 def _theirs(folder: Path, switched: bool) -> Any:
     from foundry_local_sdk import Configuration, FoundryLocalManager
 
+    os.environ.pop("ORT_DISABLE_TELEMETRY", None)  # the course sets it, they do not
     configuration = Configuration(
         app_name="slmlab",
         model_cache_dir=str(folder / "models"),

@@ -20,7 +20,8 @@ class Lab:
     """One lab: a notebook and what its metadata promises.
 
     `minutes` is machine time by profile; `time_limit_seconds` is for the whole quick run;
-    `memory_bytes` is the peak the lab needs; the engines are those besides llama.cpp.
+    `memory_bytes` is the peak the lab needs; the engines are those besides llama.cpp, and
+    the servers those of `deployment`, or "browser".
     """
 
     path: Path
@@ -31,6 +32,7 @@ class Lab:
     needs_model: bool
     needs_engines: tuple[str, ...] = ()
     needs_environments: tuple[str, ...] = ()
+    needs_servers: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -96,6 +98,7 @@ def _read(path: Path) -> Lab:
             needs_model=about["needs_model"],
             needs_engines=tuple(about.get("needs_engines", ())),
             needs_environments=tuple(about.get("needs_environments", ())),
+            needs_servers=tuple(about.get("needs_servers", ())),
         )
     except (KeyError, ValueError, nbformat.ValidationError) as problem:
         raise LabError(

@@ -60,7 +60,7 @@ def test_the_openai_client_works_unchanged(server, client):
     answer = client.chat.completions.create(**chat(server))
     assert answer.choices[0].message.content
     assert answer.usage.completion_tokens in range(1, 5)
-    assert server.model in [model.id for model in client.models.list()]
+    assert any(model.id.startswith(server.model) for model in client.models.list())
 
 
 def test_the_openai_client_streams_the_same_answer(server, client):
@@ -99,6 +99,10 @@ def test_a_client_that_goes_away_does_not_keep_the_server(server):
 @pytest.mark.parametrize("stream", [False, True])
 def test_a_prompt_that_is_too_long_gets_a_clear_error(server, stream):
     answer = post(server, json=chat(server, f"{SECRET} " * 3000, stream=stream))
+    if server.name == "ollama":  # it cuts the prompt, unless its own API is told not to
+        assert answer.status_code == 200
+        body = chat(server, f"{SECRET} " * 9000, truncate=False)
+        answer = httpx.post(f"{server.url}/api/chat", json=body, timeout=120)
     assert answer.status_code == 400
     assert "context" in sentence(answer)
     must_go_on(server)
@@ -148,6 +152,7 @@ def test_its_key_is_not_on_a_command_line(server):
     assert not server.api_key or server.api_key not in commands
 
 
-def test_its_log_holds_no_prompt(server):
+def test_its_log_holds_neither_a_prompt_nor_its_key(server):
     must_go_on(server)
     assert SECRET not in server.log
+    assert not server.api_key or server.api_key not in server.log

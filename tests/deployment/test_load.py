@@ -88,6 +88,12 @@ def test_a_server_that_is_gone_is_an_error_of_each_reply(server):
     assert [one.ok for one in load.run(gone, ["a", "b"], 2)] == [False, False]
 
 
+def test_a_pause_comes_before_the_request_and_is_not_in_its_time(server):
+    at_once, later = load.run(server, ["a", "b"], 2, pauses=[0.0, 0.5])
+    assert at_once.started < 0.5 <= later.started
+    assert later.seconds < later.started
+
+
 @pytest.mark.parametrize(("prompts", "concurrency"), [([], 1), (["a"], 0)])
 def test_a_load_of_nothing_is_refused(server, prompts, concurrency):
     with pytest.raises(UsageError, match="at least one prompt"):

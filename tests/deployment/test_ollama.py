@@ -12,7 +12,7 @@ import ollama as official
 import pytest
 
 from slmlab import deployment, engines
-from slmlab.deployment import load, ollama
+from slmlab.deployment import ollama
 from slmlab.errors import InvalidModelFile, ServerFailed, UsageError
 
 COLD = {"temperature": 0, "num_predict": 8}
@@ -324,30 +324,6 @@ class TestTheAnswers:
         *written, _ = parts
         assert all("\ufffd" not in part.response for part in written[:-1])
 
-    def test_the_openai_client_works_unchanged(self, server):
-        from openai import NotFoundError, OpenAI
-
-        speaking = OpenAI(base_url=server.base_url, api_key="ollama", max_retries=0)
-        assert f"{server.model}:latest" in [model.id for model in speaking.models.list()]
-        asked = {
-            "model": server.model,
-            "messages": [{"role": "user", "content": "What is the capital of France?"}],
-            "temperature": 0,
-            "max_tokens": 8,
-        }
-        told = speaking.chat.completions.create(**asked)
-        assert told.choices[0].finish_reason == "length" and told.usage.completion_tokens == 8
-        chunks = list(
-            speaking.chat.completions.create(
-                **asked, stream=True, stream_options={"include_usage": True}
-            )
-        )
-        text = "".join(chunk.choices[0].delta.content for chunk in chunks if chunk.choices)
-        assert text == told.choices[0].message.content
-        assert chunks[-1].usage == told.usage
-        with pytest.raises(NotFoundError, match="not found"):
-            speaking.chat.completions.create(**{**asked, "model": "nobody"})
-
 
 @slow
 class TestTheMemory:
@@ -493,22 +469,6 @@ class TestWhatGoesWrong:
         post(server, "/api/chat", content=f'{{"{SECRET}'.encode())
         assert "POST /api/generate" in server.log and "no_option" in server.log
         assert SECRET not in server.log
-
-
-@slow
-def test_500_requests_16_at_a_time_lose_none(q4, no_ollama, tmp_path):
-    prompts = [f"Say {number}." for number in range(25)] * 20
-    with deployment.serve("ollama", q4, context=64, models=tmp_path) as server:
-        with ollama.client(server) as client:  # without a system prompt, to be read faster
-            client.create(server.model, from_=server.model, template="{{ .Prompt }}")
-        replies = load.run(server, prompts, concurrency=16, max_tokens=2)
-    assert [reply.index for reply in replies] == list(range(500))
-    assert [reply.error for reply in replies if not reply.ok] == []
-    texts = {prompt: set() for prompt in prompts}
-    for prompt, reply in zip(prompts, replies, strict=True):
-        texts[prompt].add(reply.text)
-    assert {len(found) for found in texts.values()} == {1}
-    assert len({frozenset(found) for found in texts.values()}) > 1
 
 
 def wait_until(true, patience=20):

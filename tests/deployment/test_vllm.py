@@ -182,12 +182,6 @@ def test_options_that_lessons_still_print_are_unknown_today():
     assert known.split() == ["--speculative-config", "--enable-log-requests"]
 
 
-@here
-@pytest.mark.slow
-def test_its_key_is_not_in_its_log(server):
-    assert server.api_key not in server.log
-
-
 WITHOUT_END = """
 import sys, time
 from slmlab.deployment import serve
