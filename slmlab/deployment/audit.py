@@ -3,13 +3,15 @@
 Each line carries a seal: an HMAC-SHA256, with a key that the log's readers do not have, over the
 line and the seal before it. A changed, removed or inserted line breaks the chain. Removing the last
 lines does not, so the number of lines and the last seal, the **head**, are kept in a file aside,
-sealed as well. Whoever can put both files back to an earlier state goes unseen here: against that,
-keep a head elsewhere and give it to `verify`.
+sealed as well. Whoever can delete both files, or put both back to an earlier state, goes unseen
+here: against that, keep a head elsewhere and give it to `verify`. Whoever can check a seal has the
+key, and could write one.
 """
 
 import hmac
 import json
 import os
+import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,14 +20,16 @@ from pathlib import Path
 from slmlab.errors import AuditBroken, UsageError
 from slmlab.files import locked, whole
 
-ACTIONS = ("register", "run", "read", "publish", "fetch")
+ACTIONS = ("register", "run", "read")
 _LONGEST = 100
-"""Characters of a name or digest: what is longer is no name, and could be somebody's prompt."""
+"""Characters of a name: what is longer is none, and could be somebody's prompt."""
+
+_MODEL = re.compile(r"([0-9a-f]{64})?")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One line: who did, or was refused (`allowed` is False), what with which model and when.
+    """One line: who was allowed, or refused (`allowed` is False), what with which model, and when.
 
     `model` is the digest of a model's files, or empty; `when` is UTC, to the second.
     """
@@ -64,13 +68,14 @@ class AuditLog:
     def append(self, who: str, what: str, model: str = "", allowed: bool = True) -> Entry:
         """Write a line to the disk and return it; `what` is one of `ACTIONS`.
 
-        Raises `UsageError` for anything but short names, so that no prompt gets in, and
-        `AuditBroken` where the log is shorter than its head says.
+        `model` is a SHA-256 as 64 hexadecimal digits, or empty. Raises `UsageError` for anything
+        else, and for a name that is none, so that no prompt gets in; and `AuditBroken` where the
+        log is shorter than its head says.
         """
         if what not in ACTIONS:
             raise UsageError(f"An audit log knows no action {what!r}, only {', '.join(ACTIONS)}.")
-        if max(len(who), len(model)) > _LONGEST or not (who + model).isprintable():
-            raise UsageError("An audit log holds names and digests of one short line, no texts.")
+        if len(who) > _LONGEST or not who.isprintable() or not _MODEL.fullmatch(model):
+            raise UsageError("An audit log holds short names and models' digests, no texts.")
         with locked(self.path):
             head = self._settled()
             when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -86,8 +91,7 @@ class AuditLog:
 
     def entries(self) -> list[Entry]:
         """Return all lines, checked as `verify` checks them."""
-        self.verify()
-        return [entry for entry, _ in self._read()]
+        return self._checked()[0]
 
     def verify(self, kept: Head | None = None) -> Head:
         """Check every line and return the log's head.
@@ -95,23 +99,27 @@ class AuditLog:
         `kept` is a head that was put elsewhere earlier: the log must still contain it. Raises
         `AuditBroken` with the first line that is not as it was written.
         """
-        head = self._head()
-        last = _START
-        seals = [""]
-        for entry, size in self._read():
-            self._check(entry, last)
-            last = Head(entry.number, last.size + size, entry.seal)
-            seals.append(entry.seal)
-        if last.count < head.count:
-            raise AuditBroken(f"{self.path.name} ends too early: {_missing(last, head)}.")
-        if seals[head.count] != head.seal:
-            raise AuditBroken(f"{self.path.name} and its head belong to different logs.")
-        if kept and (last.count < kept.count or seals[kept.count] != kept.seal):
+        entries, last = self._checked()
+        if kept and not _reaches(entries, kept):
             raise AuditBroken(
                 f"{self.path.name} is not the log whose head was kept: it was put back to an "
                 f"earlier state, or begun anew, after line {kept.count} had been written."
             )
         return last
+
+    def _checked(self) -> tuple[list[Entry], Head]:
+        """Return all entries, and where they end, once each is as it was written."""
+        head = self._head()
+        entries, last = [], _START
+        for entry, size in self._read():
+            self._check(entry, last)
+            last = Head(entry.number, last.size + size, entry.seal)
+            entries.append(entry)
+        if last.count < head.count:
+            raise AuditBroken(f"{self.path.name} ends too early: {_missing(last, head)}.")
+        if not _reaches(entries, head):
+            raise AuditBroken(f"{self.path.name} and its head belong to different logs.")
+        return entries, last
 
     def _check(self, entry: Entry, last: Head) -> None:
         if entry.number != last.count + 1:
@@ -119,7 +127,7 @@ class AuditLog:
                 f"{self.path.name}: after line {last.count} comes number {entry.number}; a line "
                 f"was removed or put in."
             )
-        if not hmac.compare_digest(entry.seal, self._seal(entry, last.seal)):
+        if entry.seal != self._seal(entry, last.seal):
             raise AuditBroken(f"{self.path.name}: line {entry.number} is not as it was written.")
 
     def _read(self, after: Head = _START) -> Iterator[tuple[Entry, int]]:
@@ -164,7 +172,7 @@ class AuditLog:
         try:
             written = json.loads(self._head_path.read_bytes())
             head = Head(**written["head"])
-            sealed = hmac.compare_digest(str(written["seal"]), self._seal(head))
+            sealed = written["seal"] == self._seal(head)
         except (ValueError, TypeError, KeyError):
             sealed = False
         if not sealed:
@@ -181,6 +189,12 @@ class AuditLog:
             del fields["seal"]
         message = json.dumps([type(sealed).__name__, before, fields]).encode()
         return hmac.digest(self.key, message, "sha256").hex()
+
+
+def _reaches(entries: list[Entry], head: Head) -> bool:
+    """Return whether the entries contain the one that a head names as the last."""
+    seals = ["", *(entry.seal for entry in entries)]
+    return head.count < len(seals) and seals[head.count] == head.seal
 
 
 def _missing(last: Head, head: Head) -> str:

@@ -9,6 +9,7 @@ import json
 import os
 import re
 import secrets
+import subprocess
 import sys
 import tempfile
 import time
@@ -24,11 +25,11 @@ from packaging.requirements import Requirement
 from slmlab import engines
 from slmlab.deployment import offline
 from slmlab.deployment.audit import AuditLog
-from slmlab.deployment.foundry_local_catalogue import PATH
-from slmlab.deployment.roles import Account
+from slmlab.deployment.foundry_local_catalogue import PATH, id_parts
+from slmlab.deployment.roles import Account, by_name
 from slmlab.deployment.server import Launch
 from slmlab.environments.guarded import finish, last_words
-from slmlab.errors import InvalidModelFile, NotPossibleHere, ServerFailed, UsageError
+from slmlab.errors import InvalidModelFile, NotPossibleHere, ServerFailed
 from slmlab.files import cache_path, weight_bytes
 from slmlab.machine import check_memory, installed_version
 
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
 
 SETTINGS = "SLMLAB_FOUNDRY_LOCAL"
 """The environment variable with the server's keys: a command line can be read by everybody."""
-
-QUIET = ("CI", "ORT_DISABLE_TELEMETRY")
-"""Environment variables that keep Foundry Local, and ONNX Runtime below it, from reporting."""
 
 ELSEWHERE = "pypi.org"
 """Whom a process asks for a page, to learn whether it can reach the web."""
@@ -105,9 +103,10 @@ def launch(
     """Return how to serve a model: a folder of ONNX Runtime GenAI, or a GGUF file, made int4.
 
     Only `accounts` may use the server, each as far as its role goes, and `api_key` is the first
-    one's; without any there is one owner with a new key. Every request goes into `audit`. Raises
-    `InvalidModelFile` for a folder that is no such model, and `NotPossibleHere` where memory is
-    too small.
+    one's; without any there is one owner with a new key. Every request to list or run the model
+    goes into `audit`, allowed or refused. Raises `InvalidModelFile` for a folder that is no such
+    model, `NotPossibleHere` where memory is too small, and `UsageError` where two accounts have
+    one name or one key.
     """
     folder = model if model.is_dir() else engines.prepare("onnx", model, "int4")
     if not (folder / "genai_config.json").is_file():
@@ -116,7 +115,9 @@ def launch(
             f"folder with engines.prepare, or give a GGUF file."
         )
     check_memory(weight_bytes(folder), folder.name)
-    users = list(accounts) or [Account(_ALONE, "owner", secrets.token_urlsafe(24))]
+    users = list(by_name(accounts).values()) or [
+        Account(_ALONE, "owner", secrets.token_urlsafe(24))
+    ]
     settings = {
         "accounts": [[user.who, user.role, user.key] for user in users],
         "audit": audit and [str(audit.path.absolute()), audit.key.hex()],
@@ -128,7 +129,7 @@ def launch(
         health="/health",
         model=model_id,
         version=installed_version(_PACKAGE),
-        env={SETTINGS: json.dumps(settings)},
+        env={**os.environ, SETTINGS: json.dumps(settings)},
         api_key=users[0].key,
     )
 
@@ -144,9 +145,8 @@ def quietly(folder: Path) -> Iterator[None]:
     """Keep the runtime that starts in this block from reporting, and from the user's own folders.
 
     With its own switch alone it still reports the process to Microsoft when it starts. ONNX Runtime
-    reports by itself, later too: its variable stays set.
+    below it reports by itself, which `slmlab` keeps it from wherever it is imported.
     """
-    os.environ["ORT_DISABLE_TELEMETRY"] = "1"
     ours = {"CI": "1", "XDG_CACHE_HOME": str(folder)}
     before = {name: os.environ.get(name) for name in ours}
     os.environ.update(ours)
@@ -191,8 +191,7 @@ def register(manager: "FoundryLocalManager", folder: Path, model_id: str) -> "IM
     """
     from foundry_local_sdk import CatalogType, ModelInfoBuilder
 
-    if not re.fullmatch(r"[^:\s]+:[0-9]+", model_id):
-        raise UsageError(f"{model_id!r} is no id for a model; it reads name:version.")
+    id_parts(model_id)
     catalogue = manager.get_catalog(CatalogType.LOCAL)
     if catalogue.get_model_variant(model_id):
         catalogue.unregister_model(model_id)
@@ -266,9 +265,10 @@ def ask_offline(folder: Path, question: str) -> tuple[str, dict[str, Any]]:
 
     Return what kept it off the network, and what it said: `answer`, `new_tokens`, `seconds` (from
     the start of the runtime to the answer) and `network` (what came of asking for a web page).
-    Raises `ServerFailed` where it fails.
+    Raises `ServerFailed` where it fails, or takes more than five minutes.
     """
-    done = offline.run(_asking(folder, question, "ours"))
+    with _in_time():
+        done = offline.run(_asking(folder, question, "ours"))
     return done.how, _said(done.code, done.output, done.errors)
 
 
@@ -276,19 +276,33 @@ def hosts_asked(folder: Path, manner: str) -> list[str]:
     """Return the hosts that a process with Foundry Local asks for while it answers a question.
 
     `manner` is `plain` (as it comes), `switched` (with its switch against telemetry) or `ours`.
-    The process is led to a proxy that connects nobody, so nothing is sent. Raises `ServerFailed`
-    where it fails.
+    The process is led to a proxy that connects nobody, so nothing is sent by what heeds a proxy
+    setting, and only that is seen. Raises `ServerFailed` where it fails, or takes more than five
+    minutes.
     """
     with offline.listening() as (proxies, asked), tempfile.TemporaryDirectory() as cache:
-        env = {name: value for name, value in os.environ.items() if name not in QUIET}
+        env = {name: value for name, value in os.environ.items() if name != "CI"}
         env |= proxies | {"XDG_CACHE_HOME": cache, "SLMLAB_CACHE": str(cache_path())}
-        done = finish(_asking(folder, "What is the capital of France?", manner), env)
+        with _in_time():
+            asking = _asking(folder, "What is the capital of France?", manner)
+            done = finish(asking, env, timeout=300)
         _said(done.returncode, done.stdout, done.stderr)
     return sorted(set(asked) - {ELSEWHERE})
 
 
 def _asking(folder: Path, question: str, manner: str) -> list[str | Path]:
     return [sys.executable, "-m", f"{__package__}.foundry_local_ask", folder, question, manner]
+
+
+@contextmanager
+def _in_time() -> Iterator[None]:
+    try:
+        yield
+    except subprocess.TimeoutExpired as late:
+        raise ServerFailed(
+            f"Foundry Local did not answer within {late.timeout:.0f} s; close other programs and "
+            f"try again."
+        ) from None
 
 
 def _said(code: int, output: str, errors: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ of the runtime, so a device that is never online can have its own.
 """
 
 import json
+import re
 import shutil
 import threading
 from collections.abc import Iterable, Iterator
@@ -18,6 +19,7 @@ PATH = "/asset-gallery/v1.0/models"
 """What the address of a catalogue must end with."""
 
 _MARK = "inference_model.json"
+_ID = re.compile(r"([a-z0-9][a-z0-9._-]*):([0-9]+)")
 
 
 @contextmanager
@@ -50,7 +52,7 @@ def deliver(model: Path, model_id: str, runtime_folder: Path) -> Path:
 
     The files are linked where the system permits it, and copied elsewhere.
     """
-    name, version = _parts(model_id)
+    name, version = id_parts(model_id)
     place = runtime_folder / "models" / "slmlab" / f"{name}-{version}"
     shutil.rmtree(place, ignore_errors=True)
     place.mkdir(parents=True)
@@ -60,8 +62,22 @@ def deliver(model: Path, model_id: str, runtime_folder: Path) -> Path:
     return place
 
 
+def id_parts(model_id: str) -> tuple[str, str]:
+    """Return the name and the version that an id, `name:version`, consists of.
+
+    Raises `UsageError` for anything else: the name becomes that of a folder.
+    """
+    found = _ID.fullmatch(model_id)
+    if not found:
+        raise UsageError(
+            f"{model_id!r} is no id for a model; it reads name:version, the name with a-z, 0-9, "
+            f"'.', '_' and '-', and the version a whole number."
+        )
+    return found[1], found[2]
+
+
 def _entry(model_id: str) -> dict:
-    name, version = _parts(model_id)
+    name, version = id_parts(model_id)
     asset = f"azureml://registries/slmlab/models/{name}/versions/{version}"
     runs_on = {"modelType": "ONNX", "device": "cpu", "executionProvider": "CPUExecutionProvider"}
     return {
@@ -82,13 +98,6 @@ def _entry(model_id: str) -> dict:
             "variantInfo": {"parents": [{"assetId": asset}], "variantMetadata": runs_on},
         },
     }
-
-
-def _parts(model_id: str) -> tuple[str, str]:
-    name, colon, version = model_id.partition(":")
-    if not (name and colon and version.isdigit()):
-        raise UsageError(f"{model_id!r} is no id for a model; it reads name:version.")
-    return name, version
 
 
 def _link(source: Path, target: Path) -> None:

@@ -1,5 +1,6 @@
 """llama-cpp-python's server, with what it lacks: see `llama_cpp_app`."""
 
+import os
 import secrets
 import sys
 from importlib.util import find_spec
@@ -35,7 +36,7 @@ def launch(model: Path, port: int, context: int = 2048, threads: int | None = No
     numbers = map(str, (port, context, threads or usable_threads()))
     return Launch(
         command=[*app, model, *numbers],
-        env={"SLMLAB_API_KEY": key},
+        env={**os.environ, "SLMLAB_API_KEY": key},
         health="/health",
         metrics="/metrics",
         model=model.stem,

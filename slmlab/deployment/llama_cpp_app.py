@@ -8,6 +8,7 @@ it finds a prompt too long, and writes a request that is wrong into its log.
 
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -31,6 +32,9 @@ _KINDS = {
     "/v1/chat/completions": CreateChatCompletionRequest,
     "/v1/completions": CreateCompletionRequest,
 }
+_PIECE = re.compile(rb'"(?:content|text)": "[^"]')
+"""A piece of an answer in a stream that is not empty: one token, or one character of several."""
+
 _SECONDS = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 6.4, 12.8, 25.6, 51.2)
 
 Message = MutableMapping[str, Any]
@@ -72,7 +76,9 @@ class Counts:
             "slmlab_prompt_tokens", "Tokens in the prompts of requests.", **own
         )
         self.pieces = prometheus.Counter(
-            "slmlab_generated_tokens", "Tokens that were generated.", **own
+            "slmlab_generated_tokens",
+            "Tokens that were generated; in a stream, the pieces that were sent.",
+            **own,
         )
         self.first = prometheus.Histogram(
             "slmlab_time_to_first_token_seconds",
@@ -106,12 +112,12 @@ class Checked:
 
     async def __call__(self, scope: Message, receive: Receive, send: Send) -> None:
         """Answer one request."""
-        kind = _KINDS.get(scope.get("path", "")) if scope["type"] == "http" else None
-        if kind is None or not _has_key(scope):
-            return await self.app(scope, receive, send)  # without the key, it answers 401
+        if scope["type"] != "http" or scope["method"] != "POST":
+            return await self.app(scope, receive, send)
         counted = Counted(send, self.counts)
         self.counts.present.inc()
         try:
+            kind = _kind(scope)
             body = await _body(receive)
             self.counts.prompt_tokens.inc(self._check(body, kind))
             await self.app(scope, _again(body, receive), counted)
@@ -139,11 +145,11 @@ class Checked:
     def _must_fit(self, asked: dict[str, Any]) -> int:
         llama = server._llama_proxy(self.model)
         try:
-            prompt = _prompt(llama, asked)
+            prompt = _prompt(llama, asked).encode()
+            tokens = len(llama.tokenize(prompt, add_bos=False, special=True))
         except Exception as problem:  # a chat template raises what it likes
-            message = f"The chat template refuses the messages ({type(problem).__name__})."
+            message = f"The messages cannot be read ({type(problem).__name__})."
             raise Refused(400, "invalid_messages", message) from None
-        tokens = len(llama.tokenize(prompt.encode(), add_bos=False, special=True))
         if tokens >= self.context:
             message = (
                 f"The prompt has {tokens} tokens and the context {self.context}: shorten it, or "
@@ -184,16 +190,21 @@ class Counted:
         if not self.streams:
             found = json.loads(part) if part else {}
             return self.counts.pieces.inc(found.get("usage", {}).get("completion_tokens", 0))
-        pieces = part.count(b'"content": ') + part.count(b'"text": ')
+        pieces = len(_PIECE.findall(part))
         if pieces and not self.seen_first:
             self.seen_first = True
             self.counts.first.observe(time.perf_counter() - self.began)
         self.counts.pieces.inc(pieces)
 
 
-def _has_key(scope: Message) -> bool:
+def _kind(scope: Message) -> type:
+    """Return what the body must be; raise `Refused` without the key or for another path."""
     expected = f"Bearer {server._server_settings.api_key}".encode()
-    return dict(scope["headers"]).get(b"authorization") == expected
+    if dict(scope["headers"]).get(b"authorization") != expected:
+        raise Refused(401, "invalid_api_key", "The API key is missing or wrong.")
+    if scope["path"] not in _KINDS:
+        raise Refused(404, "not_found", f"Only {' and '.join(_KINDS)} are served here.")
+    return _KINDS[scope["path"]]
 
 
 async def _body(receive: Receive) -> bytes:
@@ -223,8 +234,14 @@ def _prompt(llama: llama_cpp.Llama, asked: dict[str, Any]) -> str:
     template = llama.metadata.get("tokenizer.chat_template")
     if template is None:
         return "\n".join(str(message.get("content")) for message in asked["messages"])
-    formatter = Jinja2ChatFormatter(template, eos_token="", bos_token="")
+    formatter = Jinja2ChatFormatter(template, *_special(llama))
     return formatter(messages=asked["messages"]).prompt
+
+
+def _special(llama: llama_cpp.Llama) -> tuple[str, str]:
+    """Return the texts of the tokens that end and begin a sequence."""
+    ids = (llama.token_eos(), llama.token_bos())
+    return tuple(llama.detokenize([one], special=True).decode() if one >= 0 else "" for one in ids)
 
 
 def _where(problem: Exception) -> str:

@@ -142,7 +142,7 @@ def _ask(
                     if piece := _piece(chunk):
                         first = first or time.perf_counter() - start
                         pieces.append(piece)
-    except (httpx.HTTPError, ValueError) as problem:
+    except (httpx.HTTPError, ValueError, LookupError, TypeError, AttributeError) as problem:
         error = first_line(problem)
     took = time.perf_counter() - start
     return Reply(

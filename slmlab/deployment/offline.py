@@ -5,7 +5,7 @@ import re
 import socketserver
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,23 +28,19 @@ class OfflineRun:
     errors: str
 
 
-def run(
-    command: Sequence[str | Path], env: Mapping[str, str] | None = None, timeout: float = 300
-) -> OfflineRun:
-    """Run a process to its end without a network; `env` is added to our environment variables.
+def run(command: Sequence[str | Path], timeout: float = 300) -> OfflineRun:
+    """Run a process to its end without a network.
 
     On Linux, where the system permits it, the process gets a network of its own that leads
     nowhere, which nothing in it can get around. Elsewhere proxy settings lead nowhere, which
-    holds for programs that heed them.
+    holds for programs that heed them. Raises `subprocess.TimeoutExpired` after `timeout` seconds.
     """
-    env = {**os.environ, **(env or {})}
     own_network = _own_network()
     if own_network:
-        how = "a network of its own with no way out (unshare)"
+        how, settings = "a network of its own with no way out (unshare)", {}
     else:
-        how = "proxy settings that lead nowhere"
-        env |= proxies()
-    done = finish([*own_network, *command], env, timeout=timeout)
+        how, settings = "proxy settings that lead nowhere", proxies()
+    done = finish([*own_network, *command], os.environ | settings, timeout=timeout)
     return OfflineRun(how, done.returncode, done.stdout, done.stderr)
 
 

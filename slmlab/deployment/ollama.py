@@ -34,10 +34,12 @@ PARAMETERS: dict[str, type] = {
     "num_predict": int,
     "num_thread": int,
     "num_gpu": int,
+    "main_gpu": int,
     "temperature": float,
     "top_k": int,
     "top_p": float,
     "min_p": float,
+    "typical_p": float,
     "seed": int,
     "repeat_last_n": int,
     "repeat_penalty": float,
@@ -104,6 +106,7 @@ def launch(
     return Launch(
         command=command,
         env={
+            **os.environ,
             "OLLAMA_HOST": f"{HOST}:{port}",
             "OLLAMA_MODELS": str(folder),
             "OLLAMA_NO_CLOUD": "1",
@@ -150,7 +153,8 @@ def modelfile(text: str) -> Modelfile:
         if word not in _INSTRUCTIONS:
             raise UsageError(_unknown(word))
         if word == "PARAMETER":
-            _add(parameters, *value.partition(" ")[::2])
+            name, _, told = value.replace("\t", " ").partition(" ")
+            _add(parameters, name, told)
         else:
             said[word] = value
     if not said.get("FROM"):

@@ -5,7 +5,8 @@ The central place is anything that fsspec can reach: a folder, a web share, obje
     models/NAME/VERSION.json    a manifest: the files, and the chunks each consists of
     chunks/SHA256               at most 8 MB, named by their content
 
-A manifest is written last and never replaced, so a version is there whole or not at all. A chunk
+A manifest is written last and never replaced, so a version is there whole or not at all: in a
+folder, and elsewhere as far as the store keeps to fsspec's mode `create`. A chunk
 is the same whoever writes it, so an interrupted transfer goes on with the first missing one, and a
 new version brings only the chunks that changed. On the device, a version is a folder
 `NAME/VERSION` with the model's files and its manifest.
@@ -15,11 +16,13 @@ import hashlib
 import json
 import os
 import re
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path, PurePath, PurePosixPath
 from typing import Any
 
+from slmlab.deployment.roles import Access
 from slmlab.errors import Conflict, FetchError, InvalidModelFile, UsageError, VerificationError
 from slmlab.files import check_room, locked, whole, whole_folder
 
@@ -91,22 +94,35 @@ class Registry:
     """The models in a folder of this device, and their central place.
 
     `central` is a URL of fsspec, such as `file:///srv/models`, `s3://bucket/models` or
-    `memory://models`; `options` are those of its file system, such as credentials.
+    `memory://models`; `options` are those of its file system, such as credentials. With `access`,
+    a model is added only if its accounts let `who` register it.
     """
 
-    def __init__(self, device: Path, central: str, **options: Any) -> None:
+    def __init__(
+        self,
+        device: Path,
+        central: str,
+        access: Access | None = None,
+        who: str = "",
+        **options: Any,
+    ) -> None:
         import fsspec
 
         self.device = Path(device)
+        self.access = access
+        self.who = who
         self._store, self._root = fsspec.core.url_to_fs(central, **options)
 
     def add(self, folder: Path, name: str) -> Version:
         """Copy a model's folder into the device's registry as the next version of `name`.
 
         What is the newest version already is not added again. Raises `UsageError` for a name that
-        is none, and `InvalidModelFile` for an empty folder.
+        is none, `InvalidModelFile` for an empty folder or a file that cannot be kept, and
+        `NotAllowed` for who may not register models.
         """
         version = Version(_name(name), 1, _files(Path(folder)))
+        if self.access:
+            self.access.require(self.who, "register", version.digest)
         with locked(self.device / name):
             here = self.local(name)
             if here and (newest := here[max(here)]).digest == version.digest:
@@ -193,6 +209,9 @@ class Registry:
     def _folder(self, version: Version) -> Path:
         return self.device / version.name / str(version.number)
 
+    def _manifest_path(self, version: Version) -> str:
+        return f"{self._root}/models/{version.name}/{version.number}.json"
+
     def _chunk_path(self, chunk: Chunk) -> str:
         return f"{self._root}/chunks/{chunk.digest}"
 
@@ -206,9 +225,9 @@ class Registry:
                     if not self._has(chunk):
                         self._store.pipe_file(self._chunk_path(chunk), content)
                         count("up", chunk.size)
-        path = f"{self._root}/models/{version.name}/{version.number}.json"
+        path = self._manifest_path(version)
         try:
-            self._store.pipe_file(path, _manifest(version), mode="create")
+            _create(self._store, path, _manifest(version))
         except FileExistsError:
             there = _version(self._store.cat_file(path), version.name, str(version.number))
             _must_agree(version, there)
@@ -220,15 +239,15 @@ class Registry:
 
     def _pull(self, version: Version, count: Progress) -> None:
         """Fetch into a partial folder, which goes on where it ended and is renamed when whole."""
-        check_room(version.size, self.device, version.name)
         partial = self.device / ".partial" / version.name / f"{version.number}-{version.digest}"
+        check_room(max(0, version.size - _bytes_in(partial)), self.device, version.name)
         for file in version.files:
             target = partial / file.path
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("ab+") as out:
                 out.truncate(_whole_bytes(out, file.chunks))
                 for chunk in _after(file.chunks, out.seek(0, os.SEEK_END)):
-                    out.write(self._fetch(chunk, file.path))
+                    out.write(self._fetch(chunk, file.path, version))
                     out.flush()
                     count("down", chunk.size)
                 os.fsync(out.fileno())
@@ -236,25 +255,34 @@ class Registry:
         self._folder(version).parent.mkdir(parents=True, exist_ok=True)
         partial.rename(self._folder(version))
 
-    def _fetch(self, chunk: Chunk, path: str) -> bytes:
+    def _fetch(self, chunk: Chunk, path: str, version: Version) -> bytes:
+        where = self._chunk_path(chunk)
+        then = "there and synchronise a device that has this version."
+        manifest = self._manifest_path(version)
         try:
-            return _verified(self._store.cat_file(self._chunk_path(chunk)), chunk, path)
+            content = self._store.cat_file(where)
         except FileNotFoundError:
             raise FetchError(
-                f"The central registry has lost a piece of {path}; put chunk {chunk.digest} back "
-                f"from a device that has this version."
+                f"The central registry has lost a piece of {path}; delete {manifest} {then}"
             ) from None
+        if not _is(content, chunk):
+            raise VerificationError(
+                f"A piece of {path} in the central registry is not what its manifest says; delete "
+                f"{where} and {manifest} {then}"
+            )
+        return content
 
 
 def _files(folder: Path) -> tuple[StoredFile, ...]:
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
-    relative = [(path, path.relative_to(folder).as_posix()) for path in paths]
-    files = tuple(
-        StoredFile(name, tuple(_chunks(path))) for path, name in relative if name != _MANIFEST
-    )
-    if not files:
+    """Return a model's files by name: paths are compared otherwise on Windows than elsewhere."""
+    paths = (path for path in folder.rglob("*") if path.is_file())
+    names = sorted({path.relative_to(folder).as_posix() for path in paths} - {_MANIFEST})
+    if not names:
         raise InvalidModelFile(f"{folder} holds no files; give the folder of a model.")
-    return files
+    for name in names:
+        if not _is_safe(name):
+            raise InvalidModelFile(f"A registry cannot keep a file called {name!r}; rename it.")
+    return tuple(StoredFile(name, tuple(_chunks(folder / name))) for name in names)
 
 
 def _chunks(path: Path) -> Iterator[Chunk]:
@@ -271,8 +299,12 @@ def _copy(source: Path, target: Path, file: StoredFile) -> None:
             write.write(_verified(read.read(chunk.size), chunk, file.path))
 
 
+def _is(content: bytes, chunk: Chunk) -> bool:
+    return len(content) == chunk.size and hashlib.sha256(content).hexdigest() == chunk.digest
+
+
 def _verified(content: bytes, chunk: Chunk, path: str) -> bytes:
-    if hashlib.sha256(content).hexdigest() != chunk.digest:
+    if not _is(content, chunk):
         raise VerificationError(
             f"A piece of {path} is not what its manifest says: it was changed or damaged."
         )
@@ -284,7 +316,7 @@ def _whole_bytes(file: Any, chunks: Iterable[Chunk]) -> int:
     file.seek(0)
     size = 0
     for chunk in chunks:
-        if hashlib.sha256(file.read(chunk.size)).hexdigest() != chunk.digest:
+        if not _is(file.read(chunk.size), chunk):
             break
         size += chunk.size
     return size
@@ -296,6 +328,47 @@ def _after(chunks: Iterable[Chunk], start: int) -> Iterator[Chunk]:
         if at >= start:
             yield chunk
         at += chunk.size
+
+
+def _bytes_in(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def _create(store: Any, path: str, content: bytes) -> None:
+    """Write a file that nobody has written before, or raise `FileExistsError`.
+
+    In a folder it is there whole or not at all and, where the disk knows hard links, one of two
+    writers is refused. Other stores are only as exclusive as their mode `create`.
+    """
+    from fsspec.implementations.local import LocalFileSystem
+
+    if isinstance(store, LocalFileSystem):
+        _create_file(Path(path), content)
+    else:
+        store.pipe_file(path, content, mode="create")
+
+
+def _create_file(path: Path, content: bytes) -> None:
+    aside = path.with_name(f".{uuid.uuid4().hex}.part")
+    try:
+        with aside.open("xb") as out:
+            out.write(content)
+            out.flush()
+            os.fsync(out.fileno())
+        _link(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _link(aside: Path, path: Path) -> None:
+    try:
+        os.link(aside, path)
+    except FileExistsError:
+        raise
+    except OSError:  # the disk knows no hard links
+        if path.exists():
+            raise FileExistsError(path) from None
+        aside.replace(path)
 
 
 def _must_agree(here: Version, there: Version) -> None:
@@ -332,13 +405,13 @@ def _version(manifest: bytes, name: str, number: str | None = None) -> Version:
     try:
         read = json.loads(manifest)
         files = tuple(
-            StoredFile(_safe(file["path"]), tuple(Chunk(**chunk) for chunk in file["chunks"]))
+            StoredFile(file["path"], tuple(Chunk(**chunk) for chunk in file["chunks"]))
             for file in read["files"]
         )
         version = Version(read["name"], read["number"], files)
         good = version.name == name and str(version.number) == (number or str(version.number))
         good = good and type(version.number) is int and version.number > 0
-        good = good and version.digest == read["digest"] and _are_digests(files)
+        good = good and version.digest == read["digest"] and _are_files(files)
     except (ValueError, TypeError, KeyError, AttributeError):
         good = False
     if not good:
@@ -355,13 +428,22 @@ def _name(name: str) -> str:
     return name
 
 
-def _safe(path: str) -> str:
-    parts = PurePosixPath(path).parts
-    if path.startswith("/") or not parts or ".." in parts or re.search(r"[\\:\x00]", path):
-        raise ValueError(path)
-    return path
-
-
-def _are_digests(files: Iterable[StoredFile]) -> bool:
+def _are_files(files: tuple[StoredFile, ...]) -> bool:
+    paths = [file.path for file in files]
     chunks = [chunk for file in files for chunk in file.chunks]
-    return all(_DIGEST.fullmatch(chunk.digest) and chunk.size > 0 for chunk in chunks)
+    unique = len(set(paths)) == len(paths)
+    return unique and all(map(_is_safe, paths)) and all(map(_is_chunk, chunks))
+
+
+def _is_safe(path: str) -> bool:
+    """Return whether a path stays inside its folder, on every system, and off our manifest."""
+    normal = PurePosixPath(path)
+    parts = normal.parts
+    if not parts or path != normal.as_posix() or re.search(r"[\\:\x00]", path):
+        return False
+    return parts[0].lower() not in ("/", "//", _MANIFEST) and ".." not in parts
+
+
+def _is_chunk(chunk: Chunk) -> bool:
+    sized = type(chunk.size) is int and 0 < chunk.size <= CHUNK_BYTES
+    return sized and _DIGEST.fullmatch(chunk.digest) is not None

@@ -9,19 +9,25 @@ from slmlab.deployment.audit import AuditLog
 from slmlab.errors import NotAllowed, UsageError
 
 RIGHTS = {
-    "owner": frozenset({"register", "run", "read", "publish", "fetch"}),
+    "owner": frozenset({"register", "run", "read"}),
     "user": frozenset({"run", "read"}),
     "reader": frozenset({"read"}),
 }
 
-
 STRANGER = "somebody"
 """What the log calls whoever came without a valid key."""
+
+_SHORTEST = 16
+"""Characters of a key: a shorter one could be guessed."""
 
 
 @dataclass(frozen=True)
 class Account:
-    """Somebody with a role, one of `RIGHTS`, and the key that their requests carry."""
+    """Somebody with a role, one of `RIGHTS`, and the key that their requests carry.
+
+    Raises `UsageError` for a role that is none, the name `STRANGER`, and a key of fewer than 16
+    characters.
+    """
 
     who: str
     role: str
@@ -30,13 +36,20 @@ class Account:
     def __post_init__(self) -> None:
         if self.role not in RIGHTS:
             raise UsageError(f"There is no role {self.role!r}; choose {', '.join(RIGHTS)}.")
+        if self.who == STRANGER:
+            raise UsageError(f"{STRANGER!r} stands for whoever has no account; take another name.")
+        if len(self.key) < _SHORTEST:
+            raise UsageError(f"The key of {self.who} needs at least {_SHORTEST} characters.")
 
 
 class Access:
-    """The accounts of a device, and the log that learns of every permission and refusal."""
+    """The accounts of a device, and the log that learns of every permission and refusal.
+
+    Raises `UsageError` where two accounts have one name or one key.
+    """
 
     def __init__(self, accounts: Iterable[Account], log: AuditLog | None = None) -> None:
-        self._accounts = {account.who: account for account in accounts}
+        self._accounts = by_name(accounts)
         self._log = log
 
     def require(self, who: str, what: str, model: str = "") -> None:
@@ -68,6 +81,20 @@ class Access:
             if hmac.compare_digest(account.key.encode(), key.encode()):
                 found = account
         return found
+
+
+def by_name(accounts: Iterable[Account]) -> dict[str, Account]:
+    """Return accounts by name; raise `UsageError` where two have one name or one key."""
+    found: dict[str, Account] = {}
+    for account in accounts:
+        if account.who in found:
+            raise UsageError(f"There are two accounts called {account.who}; each needs its own.")
+        if other := next((one for one in found.values() if one.key == account.key), None):
+            raise UsageError(
+                f"{other.who} and {account.who} have the same key; each needs its own."
+            )
+        found[account.who] = account
+    return found
 
 
 def accounts(roles: Mapping[str, str]) -> dict[str, Account]:

@@ -10,7 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -38,14 +38,15 @@ class Launch:
     `health` is a path that answers with 200 when it is ready; `model` the name requests must give;
     `metrics` the path of its Prometheus page, if it has one. A `stand_in` is not the real server,
     but speaks its protocol. `after_start` is called with the URL of the healthy server, to give it
-    what it needs before it is handed out. `env` is added to our environment variables.
+    what it needs before it is handed out. `env` is all of its environment variables, or ours
+    where it is None.
     """
 
     command: Sequence[str | Path]
     health: str
     model: str
     version: str
-    env: Mapping[str, str] = field(default_factory=dict)
+    env: Mapping[str, str] | None = None
     api_key: str | None = None
     metrics: str | None = None
     stand_in: bool = False
@@ -74,7 +75,8 @@ class Server:
         self._log_file = Path(folder, "log.txt")
         self._last_log = ""
         log = self._open.enter_context(self._log_file.open("w", encoding="utf-8"))
-        variables = {**os.environ, **launch.env, "TMPDIR": folder}  # what it leaves goes with it
+        variables = os.environ if launch.env is None else launch.env
+        variables = {**variables, "TMPDIR": folder}  # what it leaves there goes with it
         self._process: subprocess.Popen[str] = self._open.enter_context(
             guarded(launch.command, variables, stdout=log, stderr=log)
         )
@@ -166,10 +168,14 @@ def start(
     """Start what `launch` gives for a port, and return it when it is healthy.
 
     Where another program took the free port in the meantime, another one is tried. Raises
-    `UsageError` where `port` is taken, and `ServerFailed` with the reason from the server's log.
+    `UsageError` where `port` is none or is taken, and `ServerFailed` with the reason from the
+    server's log.
     """
+    if port is not None and not 0 < port < 65536:
+        raise UsageError(f"{port} is no port; choose one from 1 to 65535, or leave it out.")
     if port is not None and is_taken(port):
         raise UsageError(f"Port {port} of {HOST} is in use; choose another, or leave it out.")
+    _ask_without_proxy()
     for attempt in range(3):
         chosen = port or free_port()
         server = Server(name, launch(chosen), chosen)
@@ -184,6 +190,14 @@ def start(
             raise
         return server
     raise AssertionError("the last attempt returns or raises")
+
+
+def _ask_without_proxy() -> None:
+    """Let this process ask 127.0.0.1 itself, whatever proxy is set: that one would see the key."""
+    for name in ("no_proxy", "NO_PROXY"):
+        hosts = list(filter(None, os.environ.get(name, "").split(",")))
+        if HOST not in hosts:
+            os.environ[name] = ",".join([*hosts, HOST])
 
 
 def free_port() -> int:

@@ -159,7 +159,7 @@ def watching(server: Server, every: float = 0.1) -> Iterator[list[Moment]]:
     began = time.perf_counter()
 
     def watch() -> None:
-        while not over.wait(every):
+        while not over.wait(every) and not server.closed:
             seen.append(_moment(server, pool, began))
 
     watcher = threading.Thread(target=watch, daemon=True)
@@ -169,7 +169,7 @@ def watching(server: Server, every: float = 0.1) -> Iterator[list[Moment]]:
     finally:
         over.set()
         watcher.join()
-        seen.append(_moment(server, pool, began))
+    seen.append(_moment(server, pool, began))
 
 
 def prefixes(server: Server) -> Prefixes:
@@ -230,7 +230,7 @@ def _moment(server: Server, pool: int, began: float) -> Moment:
     found = server.metrics()
     return Moment(
         seconds=time.perf_counter() - began,
-        blocks=round(pool * total(found, "vllm:kv_cache_usage_perc")),
+        blocks=round((pool - 1) * total(found, "vllm:kv_cache_usage_perc")),
         running=int(total(found, "vllm:num_requests_running")),
         waiting=int(total(found, "vllm:num_requests_waiting")),
     )
@@ -239,7 +239,6 @@ def _moment(server: Server, pool: int, began: float) -> Moment:
 def _variables(environment: Environment) -> dict[str, str]:
     """Return the variables for vLLM: nothing of ours leaks in, and nothing leaves the machine."""
     return environment.variables() | {
-        "PYTHONPATH": "",
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         "HF_HUB_OFFLINE": "1",

@@ -112,7 +112,7 @@ def _end(leader: int) -> None:
     with suppress(ProcessLookupError, PermissionError):  # nobody is left in the group
         # Asked first, for ninja then ends its compilers, which it puts in groups of their own.
         os.killpg(leader, signal.SIGTERM)
-        for _ in range(20):
+        for _ in range(100):  # what vLLM has started gives its shared memory back last
             time.sleep(0.05)
             os.killpg(leader, 0)
         os.killpg(leader, signal.SIGKILL)

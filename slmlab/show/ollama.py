@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PARTS = {
-    "load": "loading, and waiting for a turn",
+    "load": "loading the model",
     "read": "reading the prompt",
     "write": "writing the answer",
-    "rest": "the rest",
+    "rest": "the rest, such as waiting for a turn",
 }
 """What `deployment.ollama.seconds` divides a request's time into, in words."""
 

@@ -60,14 +60,17 @@ def test_the_openai_client_works_unchanged(server, client):
     answer = client.chat.completions.create(**chat(server))
     assert answer.choices[0].message.content
     assert answer.usage.completion_tokens in range(1, 5)
-    assert any(model.id.startswith(server.model) for model in client.models.list())
+    names = {model.id.removesuffix(":latest") for model in client.models.list()}
+    assert server.model in names
 
 
 def test_the_openai_client_streams_the_same_answer(server, client):
     whole = client.chat.completions.create(**chat(server), temperature=0)
-    stream = client.chat.completions.create(**chat(server), temperature=0, stream=True)
+    stream = list(client.chat.completions.create(**chat(server), temperature=0, stream=True))
     pieces = [chunk.choices[0].delta.content or "" for chunk in stream if chunk.choices]
     assert "".join(pieces) == whole.choices[0].message.content
+    ends = [chunk.choices[0].finish_reason for chunk in stream if chunk.choices]
+    assert ends[-1] == whole.choices[0].finish_reason == "length"
 
 
 def test_500_requests_16_at_a_time_lose_and_corrupt_none(server):

@@ -58,6 +58,21 @@ def test_it_counts_the_tokens_it_writes(server, stream):
     assert change(server, "slmlab_generated_tokens_total", ask) == 7
 
 
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/v1/engines/copilot-codex/completions"])
+def test_what_is_not_checked_is_not_served(server, path):
+    answer = httpx.post(f"{server.url}{path}", headers=server.headers(), json={"input": "Hi"})
+    assert answer.status_code == 404
+    assert "/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+def test_what_is_no_text_is_refused_in_a_sentence(server):
+    body = b'{"messages": [{"role": "user", "content": "\\ud800"}]}'
+    headers = {**server.headers(), "Content-Type": "application/json"}
+    answer = httpx.post(f"{server.base_url}/chat/completions", headers=headers, content=body)
+    assert answer.status_code == 400
+    assert "cannot be read" in answer.json()["error"]["message"]
+
+
 def test_it_counts_the_tokens_it_reads(server):
     def ask():
         answer = httpx.post(

@@ -134,6 +134,20 @@ def test_where_the_free_port_was_taken_meanwhile_another_is_tried(monkeypatch):
             assert server.port == wanted
 
 
+def test_this_machine_is_asked_directly_whatever_proxy_is_set(monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    monkeypatch.setenv("no_proxy", "intranet.example")
+    monkeypatch.setenv("NO_PROXY", "")
+    with start("toy", launch(ANSWERS)) as server:
+        assert server.metrics()
+
+
+@pytest.mark.parametrize("port", [-1, 0, 99999])
+def test_what_is_no_port_is_refused(port):
+    with pytest.raises(UsageError, match=f"{port} is no port"):
+        start("toy", launch(ANSWERS), port=port)
+
+
 def test_a_port_that_was_asked_for_and_is_taken_is_refused():
     with start("toy", launch(ANSWERS)) as server:
         message = f"Port {server.port} of 127.0.0.1 is in use"

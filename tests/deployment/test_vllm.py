@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -196,6 +197,7 @@ with serve("vllm", sys.argv[1], context=256) as server:
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_nothing_of_it_is_left_where_the_process_that_started_it_is_killed(smollm2, family, gone):
+    shared = set(Path("/dev/shm").glob("psm_*"))
     ours = subprocess.Popen(
         [sys.executable, "-c", WITHOUT_END, smollm2],
         stdout=subprocess.PIPE,
@@ -208,3 +210,4 @@ def test_nothing_of_it_is_left_where_the_process_that_started_it_is_killed(smoll
     ours.kill()
     ours.wait()
     assert gone(processes, port)
+    assert set(Path("/dev/shm").glob("psm_*")) <= shared

@@ -39,7 +39,7 @@ OPTIONS = (
     "--password-store=basic",
     "--use-mock-keychain",
 )
-"""A browser that asks nobody anything of its own accord, and keeps nothing."""
+"""Switches off what a browser asks of its own accord, as far as its options go."""
 
 
 def find() -> Path | None:

@@ -1,4 +1,4 @@
-"""The same model file measured inside a web page and natively, by the same clock and rules."""
+"""The same model file measured inside a web page and natively, by the same rules."""
 
 import re
 import sys
@@ -17,6 +17,9 @@ from slmlab.measurement.record import Measurement, measured
 
 QUESTION = "Explain in three sentences why leaves are green in summer."
 
+PORT = 8911
+"""The port of every site to look at: a browser stores models for one port alone."""
+
 _CONTEXT = 512
 _LIMIT = 60.0  # seconds that one answer may take
 _PATIENCE = 600.0
@@ -34,14 +37,12 @@ class Run:
     backend: str
     threads: int
     downloaded_bytes: int
-    download_seconds: float
     load_seconds: float
     prompt_tokens: int
     seconds_to_first_token: float
     new_tokens: int
     decode_tokens_per_second: float
     text: str
-    stopped: bool
 
     @property
     def type(self) -> str:
@@ -93,11 +94,12 @@ def open_site(
     threads: Sequence[int] | None = None,
     isolated: bool = True,
     old: bool = False,
+    port: int = PORT,
 ) -> Site:
     """Return a running site that offers models, and whose `/measure.html` measures each of them.
 
     A page that is not `isolated` may not use several threads. With `old`, it also tries what
-    outdated lessons print.
+    outdated lessons print. Where its `port` is taken, the site gets one that is free.
     """
     plan = {
         "prompt": _prompt(models[0]),
@@ -107,18 +109,20 @@ def open_site(
         "threads": list(threads or thread_counts()),
         "old": old,
     }
-    return Site(models, plan, isolated)
+    try:
+        return Site(models, plan, isolated, port)
+    except OSError:
+        return Site(models, plan, isolated)
 
 
 def measure(models: Sequence[Path], **options: Any) -> Visit:
-    """Measure models in a browser without a window; `options` are those
-    of `open_site`.
+    """Measure models in a browser without a window; `options` are those of `open_site`.
 
     Progress goes to stderr. Raises `NotPossibleHere` without a browser, `FetchError` without
     wllama, and `ServerFailed` with the reason where the page does not get to its end.
     """
     with (
-        open_site(models, **options) as pages,
+        open_site(models, **{"port": 0, **options}) as pages,
         chromium.opened(f"{pages.url}/measure.html") as browser,
     ):
         end = time.monotonic() + _PATIENCE
@@ -158,28 +162,30 @@ def native(model: Path, threads: int, max_tokens: int = 32) -> Run:
         backend=f"native, {threads} {'threads' if threads > 1 else 'thread'}",
         threads=threads,
         downloaded_bytes=0,
-        download_seconds=0.0,
         load_seconds=loaded,
         prompt_tokens=answer.prompt_tokens,
         seconds_to_first_token=answer.seconds_to_first_token,
         new_tokens=answer.new_tokens,
         decode_tokens_per_second=answer.decode_tokens_per_second,
         text=answer.text,
-        stopped=False,
     )
 
 
 def as_measurements(runs: Sequence[Run], browser: str = "") -> list[Measurement]:
-    """Return runs as labelled numbers; those without a `browser` ran natively."""
+    """Return runs as labelled numbers; those without a `browser` ran natively.
+
+    A run that was stopped did not count its prompt, so it has no prompt speed.
+    """
     versions = {"wllama": wllama.VERSION, "browser": browser}
     versions = versions if browser else {"llama-cpp-python": installed_version("llama-cpp-python")}
     rows = []
     for run in runs:
         numbers = [
             ("load time", run.load_seconds, "s"),
-            ("prompt speed", run.prompt_tokens_per_second, "tokens/s"),
             ("decode speed", run.decode_tokens_per_second, "tokens/s"),
         ]
+        if run.prompt_tokens:
+            numbers.insert(1, ("prompt speed", run.prompt_tokens_per_second, "tokens/s"))
         if browser:
             numbers.insert(0, ("downloaded", run.downloaded_bytes, "bytes"))
         for quantity, value, unit in numbers:

@@ -1,10 +1,11 @@
 """A web site for one machine: the pages, wllama and the learner's models, on 127.0.0.1 only.
 
-It sends the headers that give a page several threads, forbids the page to ask anybody else for
-anything, and writes down every request. It knows a fixed table of files and nothing besides.
+It sends the headers that give a page several threads, forbids the page to load or send anything
+elsewhere, and writes down every request. It knows a fixed table of files and nothing besides.
 """
 
 import json
+import os
 import re
 import socket
 import threading
@@ -31,11 +32,11 @@ POLICY = {
     "Content-Security-Policy": "; ".join(
         [
             "default-src 'none'",
-            "script-src 'self' 'wasm-unsafe-eval' blob:",  # wllama's workers are made of blobs
-            "worker-src 'self' blob:",
+            "script-src 'self' 'wasm-unsafe-eval'",
+            "worker-src 'self' blob:",  # wllama's workers are made of blobs
             "connect-src 'self' blob:",
             "style-src 'self'",
-            "img-src 'self' data:",
+            "img-src 'self'",
             "base-uri 'none'",
             "form-action 'none'",
             "frame-ancestors 'none'",
@@ -74,7 +75,8 @@ class Request:
 class Site:
     """A running site; use it with `with`, or call `close`.
 
-    It is a thread of this process, so nothing is left of it when the process ends.
+    It is a thread of this process, so nothing is left of it when the process ends. Port 0 is one
+    that is free.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class Site:
         models: Sequence[Path] = (),
         plan: Mapping[str, Any] | None = None,
         isolated: bool = True,
+        port: int = 0,
     ) -> None:
         package = wllama.fetch() / "esm"
         self.files = {f"/{path.name}": path for path in _PAGE.iterdir() if path.suffix in _TYPES}
@@ -93,7 +96,7 @@ class Site:
         self.headers = POLICY | (ISOLATION if isolated else {})
         self.requests: list[Request] = []
         self.reports: list[dict[str, Any]] = []
-        self._server = _Server(self)
+        self._server = _Server(self, port)
         self.port = self._server.server_port
         self.url = f"http://{HOST}:{self.port}"
         threading.Thread(target=self._server.serve_forever, daemon=True).start()
@@ -120,9 +123,11 @@ class Site:
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
+    allow_reuse_address = os.name != "nt"  # Windows would give one port to two sites
+    allow_reuse_port = False
 
-    def __init__(self, site: Site) -> None:
-        super().__init__((HOST, 0), _Handler)
+    def __init__(self, site: Site, port: int) -> None:
+        super().__init__((HOST, port), _Handler)
         self.site = site
         self.hosts = {f"{name}:{self.server_port}" for name in (HOST, "localhost")}
         self.connections: set[socket.socket] = set()
@@ -277,6 +282,6 @@ def _span(asked: str, size: int) -> tuple[int, int] | None:
         return 0, size
     first, last = found.groups()
     if not first:
-        return max(0, size - int(last)), size
+        return (max(0, size - int(last)), size) if int(last) else None
     end = min(size, int(last) + 1) if last else size
     return (int(first), end) if int(first) < end else None

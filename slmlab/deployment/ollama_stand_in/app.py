@@ -4,10 +4,11 @@ import json
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
+from urllib.parse import urlsplit
 
 from anyio.to_thread import run_sync
-from fastapi import FastAPI, Request, Response
+from fastapi import Depends, FastAPI, Header, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from pydantic import BaseModel, ValidationError
 from starlette.middleware.trustedhost import TrustedHostMiddleware
@@ -28,6 +29,8 @@ from slmlab.deployment.ollama_stand_in.requests import (
 from slmlab.deployment.ollama_stand_in.runners import Runner, Runners, seconds
 from slmlab.deployment.ollama_stand_in.store import Model, Store, full_name, now
 from slmlab.errors import SlmlabError
+
+_OURS = ["127.0.0.1", "localhost"]
 
 _UNKNOWN = ("format", "tools", "images", "suffix", "context", "logprobs", "think")
 
@@ -212,8 +215,7 @@ class StandIn:
             await self.runners.unload(model)
             yield part("", done_reason="unload")
             return
-        async with self.runners.use(model, wanted["num_ctx"], keep) as runner:
-            loaded = time.perf_counter_ns()
+        async with self.runners.use(model, wanted["num_ctx"], keep) as (runner, loaded):
             if empty:
                 yield part("", done_reason="load")
                 return
@@ -237,8 +239,9 @@ class StandIn:
 
 def app(store: Store, settings: Settings) -> FastAPI:
     """Return the web application; it answers nobody but this machine."""
-    serving = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
-    serving.add_middleware(TrustedHostMiddleware, allowed_hosts=["127.0.0.1", "localhost"])
+    ours_only = [Depends(_from_no_other_site)]
+    serving = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=ours_only)
+    serving.add_middleware(TrustedHostMiddleware, allowed_hosts=_OURS)
     stand_in = StandIn(store, settings)
 
     @serving.exception_handler(SlmlabError)
@@ -347,6 +350,12 @@ def app(store: Store, settings: Settings) -> FastAPI:
         raise Failure(f"the stand-in does not know /{path}", 501)
 
     return serving
+
+
+def _from_no_other_site(origin: Annotated[str | None, Header()] = None) -> None:
+    """Refuse what a web page from elsewhere asks, as Ollama does: there is no key to stop it."""
+    if origin and urlsplit(origin).hostname not in _OURS:
+        raise Failure("origin not allowed", 403)
 
 
 async def _read(request: Request, kind: type[Kind]) -> Kind:

@@ -82,7 +82,8 @@ def go_text(template: str, messages: Messages) -> str:
             text += whole(Response=message["content"], **turn)
             turn = {"System": "", "Prompt": ""}
         else:
-            turn["System" if message["role"] == "system" else "Prompt"] = message["content"]
+            part = "System" if message["role"] == "system" else "Prompt"
+            turn[part] = "\n\n".join(filter(None, [turn[part], message["content"]]))
     return text + open_ended(Response="", **turn)
 
 

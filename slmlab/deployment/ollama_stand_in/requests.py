@@ -128,7 +128,7 @@ class Completion(BaseModel):
     top_p: float | None = 1.0
     seed: int | None = None
     stop: str | list[str] | None = None
-    response_format: Any = None
+    response_format: dict[str, Any] | None = None
     tools: Any = None
 
     def chat(self) -> Chat:

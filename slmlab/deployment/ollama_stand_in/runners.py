@@ -18,7 +18,7 @@ from slmlab.machine import usable_threads
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1, "m": 60, "h": 3600}
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(ns|us|ms|s|m|h)")
-_FOREVER = timedelta(days=365 * 100)
+_FOREVER = 365 * 100 * 86400.0
 
 
 @dataclass
@@ -39,8 +39,8 @@ class Runner:
     @property
     def expires_at(self) -> str:
         """When the model goes if nobody uses it, as Ollama writes it."""
-        left = self.expires - time.monotonic()
-        date = datetime.now(UTC) + (_FOREVER if math.isinf(left) else timedelta(seconds=left))
+        left = min(self.expires - time.monotonic(), _FOREVER)
+        date = datetime.now(UTC) + timedelta(seconds=left)
         return date.isoformat().replace("+00:00", "Z")
 
 
@@ -62,10 +62,13 @@ class Runners:
         return sorted(self._loaded.values(), key=lambda runner: -runner.expires)
 
     @asynccontextmanager
-    async def use(self, model: Model, context: int, keep: float | None) -> AsyncIterator[Runner]:
+    async def use(
+        self, model: Model, context: int, keep: float | None
+    ) -> AsyncIterator[tuple[Runner, int]]:
         """Load a model unless it is there, and give it when it is this request's turn.
 
-        After the block it stays for `keep` seconds.
+        With it comes the moment, in nanoseconds, at which it was in memory. After the block it
+        stays for `keep` seconds.
         """
         if self._requests >= self._queue:
             raise Failure("server busy, please try again.  maximum pending requests exceeded", 503)
@@ -76,8 +79,9 @@ class Runners:
                 runner = await self._ready(model, context)
                 runner.users += 1
                 runner.idle.clear()
+            loaded = time.perf_counter_ns()
             async with runner.turn:
-                yield runner
+                yield runner, loaded
         finally:
             self._requests -= 1
             if runner:
@@ -131,7 +135,7 @@ class Runners:
         runner.idle.set()
         if keep <= 0:
             self._forget(runner)
-        elif not math.isinf(keep):
+        elif keep < _FOREVER:
             runner.timer = asyncio.get_running_loop().call_later(keep, self._forget, runner)
 
 

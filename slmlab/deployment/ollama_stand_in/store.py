@@ -16,7 +16,9 @@ from slmlab.errors import InvalidModelFile
 from slmlab.files import whole
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
-_NAME = re.compile(r"([A-Za-z0-9][\w.-]{0,79}/){0,2}[A-Za-z0-9][\w.-]{0,79}(:[\w.-]{1,80})?")
+_NAME = re.compile(
+    r"([A-Za-z0-9][\w.-]{0,49}/){0,2}[A-Za-z0-9][\w.-]{0,49}(:[\w.-]{1,50})?", re.ASCII
+)
 
 
 @dataclass(frozen=True)

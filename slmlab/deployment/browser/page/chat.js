@@ -4,12 +4,15 @@ import * as engine from './engine.js';
 
 const at = (id) => document.getElementById(id);
 const LONGEST_ANSWER = 512;
+const BEFORE = { about: at('about').textContent, title: document.title };
 
 let runner = null;
 let plan = null;
 let messages = [];
 let bringing = null; // aborts the download
 let answering = null; // aborts the answer
+let ended = Promise.resolve(); // until the answer has ended
+let waits = false; // whether a question is to be sent when the answer has ended
 let conversation = 0; // grows when the conversation is cleared: what belongs to an older one goes
 
 function tell(words) {
@@ -34,6 +37,7 @@ function showProgress({ loaded, total }) {
 function showBringing(on) {
   at('bringing').hidden = !on;
   at('load').disabled = on;
+  at('forget').disabled = on;
   at('model').disabled = on;
   at('cancel').disabled = false;
 }
@@ -78,14 +82,43 @@ async function loadWhereItRuns(stored) {
   return engine.load(runner, stored, how);
 }
 
+function show({ chat }) {
+  at('choosing').hidden = chat;
+  for (const id of ['asking', 'clear', 'change', 'log']) at(id).hidden = !chat;
+}
+
 function showChat(model) {
-  at('choosing').hidden = true;
-  at('asking').hidden = false;
-  at('clear').hidden = false;
+  show({ chat: true });
   at('about').textContent = `${model.name} · ${engine.getBackend(runner)} · stays on this machine`;
   document.title = `${model.name}: chat`;
   tell('The model is ready.');
   at('question').focus();
+}
+
+/** Go back to the choice of a model; an answer that still runs ends first. */
+async function changeModel() {
+  clear();
+  show({ chat: false });
+  showBringing(false);
+  at('load').disabled = true;
+  at('about').textContent = BEFORE.about;
+  document.title = BEFORE.title;
+  at('model').focus();
+  tell('Stopping the model …');
+  await ended;
+  await runner.exit();
+  at('load').disabled = false;
+  tell('Choose a model.');
+}
+
+async function forget() {
+  showProblem(null);
+  try {
+    const found = await engine.forgetModels();
+    tell(found ? 'The stored models were deleted.' : 'No model was stored.');
+  } catch (problem) {
+    showProblem(engine.explain(problem));
+  }
 }
 
 function addTurn(who, text) {
@@ -106,10 +139,10 @@ function addTurn(who, text) {
 
 /** Follow the text as it grows, unless the reader has scrolled up. */
 function follow(change) {
-  const main = at('main');
-  const atEnd = main.scrollHeight - main.scrollTop - main.clientHeight < 60;
+  const log = at('log');
+  const atEnd = log.scrollHeight - log.scrollTop - log.clientHeight < 60;
   change();
-  if (atEnd) main.scrollTop = main.scrollHeight;
+  if (atEnd) log.scrollTop = log.scrollHeight;
 }
 
 function addFoot(item, answer) {
@@ -145,9 +178,8 @@ async function copy(button, text) {
 }
 
 function showAnswering(on) {
-  at('send').disabled = on;
   at('stop').disabled = !on;
-  at('conversation').setAttribute('aria-busy', on);
+  at('log').setAttribute('aria-busy', on);
 }
 
 async function ask(question) {
@@ -176,10 +208,8 @@ async function ask(question) {
     at('question').value ||= question;
     showProblem(engine.explain(problem));
   } finally {
-    if (answering === stopping) {
-      answering = null;
-      showAnswering(false);
-    }
+    answering = null;
+    showAnswering(false);
   }
 }
 
@@ -192,6 +222,7 @@ function stop() {
 
 function clear() {
   stop();
+  waits = false;
   conversation += 1;
   messages = [];
   at('conversation').replaceChildren();
@@ -200,12 +231,24 @@ function clear() {
   at('question').focus();
 }
 
-function submit() {
+async function submit() {
   const question = at('question').value.trim();
-  if (!question || answering) return;
+  if (!question) return;
+  if (answering) return wait();
   at('question').value = '';
   at('question').focus();
-  ask(question);
+  ended = ask(question);
+  await ended;
+  if (!waits) return;
+  waits = false;
+  submit();
+}
+
+/** Keep a question for when the answer that is being stopped has ended. */
+function wait() {
+  waits = answering.signal.aborted;
+  if (waits) tell('The question is sent when the answer has stopped.');
+  else tell('The model is still answering; Escape stops it.');
 }
 
 at('choose').addEventListener('submit', (event) => {
@@ -215,6 +258,8 @@ at('choose').addEventListener('submit', (event) => {
 at('cancel').addEventListener('click', () => bringing?.abort());
 at('stop').addEventListener('click', stop);
 at('clear').addEventListener('click', clear);
+at('change').addEventListener('click', changeModel);
+at('forget').addEventListener('click', forget);
 at('ask').addEventListener('submit', (event) => {
   event.preventDefault();
   submit();

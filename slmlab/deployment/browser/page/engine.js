@@ -47,6 +47,18 @@ export function bring(runner, model, { onProgress, signal } = {}) {
   return runner.modelManager.getModelOrDownload(source, { progressCallback: onProgress, signal });
 }
 
+/** Delete what was brought into this browser's storage; returns whether there was anything. */
+export async function forgetModels() {
+  const home = await navigator.storage.getDirectory();
+  try {
+    await home.removeEntry('cache', { recursive: true });
+    return true;
+  } catch (problem) {
+    if (problem.name !== 'NotFoundError') throw problem;
+    return false;
+  }
+}
+
 /** Load a model that was brought here; `gpu` lets all of it go to WebGPU. */
 export async function load(runner, stored, { threads, context, gpu = false }) {
   await runner.loadModel(stored, {
@@ -143,6 +155,9 @@ export function explain(problem) {
   }
   if (/Failed to fetch|NetworkError|Load failed|network error|HTTP \d+/.test(said)) {
     return 'The site does not answer: run the cell of the lab that starts it again, and open its new address.';
+  }
+  if (problem?.name === 'NoModificationAllowedError') {
+    return 'Another tab is using a stored model: close it, and try again.';
   }
   if (/quota|QuotaExceeded|No space/i.test(`${problem?.name} ${said}`)) {
     return 'There is no room for the model on this disk, or the browser grants the page too little; make room and try again.';

@@ -4,7 +4,7 @@ import * as engine from './engine.js';
 import { tryOldLines } from './old.js';
 
 const at = (id) => document.getElementById(id);
-const report = { page: 'measure', done: false, problem: null, runs: [], old: [] };
+const report = { done: false, problem: null, runs: [], old: [] };
 
 async function send() {
   await fetch('./report', { method: 'POST', body: JSON.stringify(report) });
@@ -21,13 +21,13 @@ function showProgress({ loaded, total }) {
 }
 
 function showRun(run) {
-  const prompt = run.prompt_tokens / run.seconds_to_first_token;
+  const prompt = run.prompt_tokens && run.prompt_tokens / run.seconds_to_first_token;
   const cells = [
     engine.shortName(run.model),
     run.backend,
     engine.inWords(run.downloaded_bytes),
     `${run.load_seconds.toFixed(1)} s`,
-    `${prompt.toFixed(1)} tokens/s`,
+    prompt ? `${prompt.toFixed(1)} tokens/s` : 'not counted',
     `${run.decode_tokens_per_second.toFixed(1)} tokens/s`,
   ];
   const row = at('rows').insertRow();
@@ -42,35 +42,39 @@ function countDownload(model) {
   return bytes;
 }
 
-/** Run something and return the seconds it took beside what it gave. */
-async function timed(work) {
-  const start = performance.now();
-  const result = await work();
-  return [result, (performance.now() - start) / 1000];
+/** Have the model write for as long as the plan allows. */
+async function write(runner, model, plan) {
+  const signal = AbortSignal.timeout(1000 * plan.limit_seconds);
+  const request = { prompt: plan.prompt, max_tokens: plan.max_tokens, cache_prompt: false };
+  const written = await engine.write(runner, request, { signal });
+  if (written.stopped && written.new_tokens < 2) {
+    throw engine.obstacle(
+      `${model.name} wrote too little to measure in ${plan.limit_seconds} s ` +
+        `(${engine.getBackend(runner)}); take a smaller model.`,
+    );
+  }
+  return written;
 }
 
 async function measure(model, plan, { threads, gpu }) {
   const runner = engine.newRunner();
   try {
     say(`${model.name}: downloading …`);
-    const bringing = () => engine.bring(runner, model, { onProgress: showProgress });
-    const [stored, download_seconds] = await timed(bringing);
+    const stored = await engine.bring(runner, model, { onProgress: showProgress });
     say(`${model.name}: loading …`);
-    const loading = () => engine.load(runner, stored, { threads, gpu, context: plan.context });
-    const [, load_seconds] = await timed(loading);
+    const start = performance.now();
+    await engine.load(runner, stored, { threads, gpu, context: plan.context });
+    const load_seconds = (performance.now() - start) / 1000;
     say(`${model.name}: ${engine.getBackend(runner)}, writing …`);
     // The engine of the browser translates what runs often into faster code: let it, first.
     await engine.write(runner, { prompt: 'Hello', max_tokens: 8 });
-    const signal = AbortSignal.timeout(1000 * plan.limit_seconds);
-    const request = { prompt: plan.prompt, max_tokens: plan.max_tokens, cache_prompt: false };
-    const written = await engine.write(runner, request, { signal });
+    const written = await write(runner, model, plan);
     if (plan.old && !report.old.length) report.old = await tryOldLines(runner);
     return {
       model: model.name,
       backend: engine.getBackend(runner),
       threads: engine.getThreads(runner),
       downloaded_bytes: countDownload(model),
-      download_seconds,
       load_seconds,
       ...written,
     };
