@@ -25,6 +25,7 @@ from slmlab.measurement import measured
 
 MODEL = "smollm2-135m-instruct"
 SLOTS = 4
+TOKENS, BEST_OF = 32, 3
 HERE = Path(__file__).parent
 
 
@@ -37,6 +38,7 @@ def llama_server(model: Path, key_file: Path, port: int) -> Launch:
         "--ctx-size": SLOTS * 512,
         "--parallel": SLOTS,
         "--threads": usable_threads(),
+        "--cache-ram": 0,
         "--api-key-file": key_file,
     }
     parts = [str(part) for pair in arguments.items() for part in pair]
@@ -72,14 +74,16 @@ def record_llama_server() -> None:
             load.run(server, prompts, SLOTS)
             rates = {
                 together: max(
-                    load.summary(load.run(server, prompts, together, 32)).tokens_per_second
-                    for _ in range(3)
+                    load.summary(load.run(server, prompts, together, TOKENS)).tokens_per_second
+                    for _ in range(BEST_OF)
                 )
                 for together in (1, 2, SLOTS)
             }
             keep_page(server, f"llama-server of llama-cpp-python {server.version}")
+    conditions = {"tokens": TOKENS, "best_of": BEST_OF, "threads": usable_threads()}
+    named = ("llama-server Q4_0", "tokens in all")
     kept = [
-        measured("llama-server Q4_0", "tokens in all", rate, "tokens/s", requests=together)
+        measured(*named, rate, "tokens/s", requests=together, **conditions)
         for together, rate in rates.items()
     ]
     rows = [asdict(replace(row, how="recorded")) for row in kept]

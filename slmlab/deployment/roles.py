@@ -89,10 +89,8 @@ def by_name(accounts: Iterable[Account]) -> dict[str, Account]:
     for account in accounts:
         if account.who in found:
             raise UsageError(f"There are two accounts called {account.who}; each needs its own.")
-        if other := next((one for one in found.values() if one.key == account.key), None):
-            raise UsageError(
-                f"{other.who} and {account.who} have the same key; each needs its own."
-            )
+        if any(account.key == other.key for other in found.values()):
+            raise UsageError(f"{account.who} has the key of another account; each needs its own.")
         found[account.who] = account
     return found
 

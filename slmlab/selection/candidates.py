@@ -9,7 +9,7 @@ from functools import cache
 from slmlab.machine import this_machine
 from slmlab.measurement import Estimate, Measurement, computed, estimate, recorded
 from slmlab.selection import published
-from slmlab.selection.briefs import Brief, Device
+from slmlab.selection.briefs import Brief
 from slmlab.tiers import ModelCard, breakdown, card, cards, kv_cache_bytes
 
 MEASURED_MODEL = "smollm2-135m-instruct"
@@ -19,6 +19,10 @@ FAR = 2.0
 _GGUF = {name: name for name in ("Q4_0", "Q4_K_M", "Q5_1", "Q8_0", "F16")}
 _ON_PROCESSORS = ("x86", "arm", "browser")
 _SIXTEEN_BITS = ("F16", "bfloat16")
+_UNROUNDED = {
+    "F16": "16 bits: nothing is rounded",
+    "TQ2_0": "trained in three values; what rounding the embedding costs was not measured",
+}
 
 
 @dataclass(frozen=True)
@@ -49,12 +53,21 @@ FRAMEWORKS = {
     )
 }
 
-# Whose recorded speed is compared with whose, to say how much of llama.cpp's speed it reaches.
+# Whose recorded speed is compared with whose, to say how much of llama.cpp's speed it reaches, by
+# quantisation. Each pair was recorded with the same threads, one request at a time.
 _SHARES = {
-    "onnx": (("olive", "onnx INT4 in blocks"), ("mlx", "llama_cpp Q4_0")),
-    "vllm": (("frameworks", "vllm bfloat16"), ("frameworks", "llama.cpp F16")),
-    "transformers": (("frameworks", "transformers bfloat16"), ("frameworks", "llama.cpp F16")),
-    "wllama": (("frameworks", "wllama Q4_0"), ("frameworks", "llama.cpp Q4_0")),
+    "onnx": {"Q4_0": (("olive", "onnx INT4 in blocks"), ("mlx", "llama_cpp Q4_0"))},
+    "vllm": {"F16": (("vllm", "vllm"), ("vllm", "llama_cpp"))},
+    "transformers": {
+        "F16": (("frameworks", "transformers bfloat16"), ("frameworks", "llama.cpp F16"))
+    },
+    "wllama": {
+        name: (
+            ("browser", f"{name} · WebAssembly, 2 threads"),
+            ("browser", f"{name} · native, 2 threads"),
+        )
+        for name in ("Q8_0", "Q4_0")
+    },
 }
 
 
@@ -166,6 +179,7 @@ def _candidate(
     speed = _speed(subject, brief, model, framework, sized_as, expected, evidence)
     others = brief.users - 1
     memory = expected.peak_memory_bytes + others * kv_cache_bytes(model.architecture, brief.context)
+    decode = _of_each(speed, brief, model, framework)
     reading = brief.prompt_tokens * 2 * layer_weights(model) / device.operations
     sizes = {"context": brief.context, "users": brief.users, "sized_as": sized_as}
     return Candidate(
@@ -174,13 +188,14 @@ def _candidate(
         framework=framework,
         file=computed(subject, "file", expected.file_bytes, "bytes", sized_as=sized_as),
         memory=computed(subject, "peak memory", memory, "bytes", **sizes),
-        decode=_of_each(speed, brief.users, model, framework, device),
+        decode=decode,
         first_token=computed(
             subject,
             "time to first token",
-            reading + 1 / speed.value,
+            brief.users * reading + 1 / decode.value,
             "s",
             prompt_tokens=brief.prompt_tokens,
+            users=brief.users,
         ),
         quality=published.quality(model.name, brief.benchmark),
         loss=_loss(model, sized_as, evidence),
@@ -209,7 +224,7 @@ def _speed(
     if on_processor and (reached := evidence.reached(sized_as)):
         rate *= reached
         how.append(f"x {reached:.2f}, measured over estimated here")
-    if on_processor and (share := _share(framework.name)):
+    if on_processor and (share := _share(framework.name, sized_as)):
         rate *= share
         how.append(f"x {share:.2f}, {framework.name} over llama.cpp as recorded")
     elif framework.name != "llama.cpp":
@@ -218,31 +233,38 @@ def _speed(
 
 
 @cache
-def _share(framework: str) -> float | None:
-    if framework not in _SHARES:
-        return None
-    one, other = (_recorded_speed(*where) for where in _SHARES[framework])
-    return one / other
+def _share(framework: str, quantization: str) -> float | None:
+    """Return a framework's speed over llama.cpp's, or None where neither was recorded.
+
+    A quantisation that was not recorded gets the median of the others.
+    """
+    pairs = _SHARES.get(framework, {})
+    shares = {name: _recorded_speed(*a) / _recorded_speed(*b) for name, (a, b) in pairs.items()}
+    return shares.get(quantization, statistics.median(shares.values())) if shares else None
 
 
 def _recorded_speed(file: str, subject: str) -> float:
+    """Return the first speed recorded of a subject: for servers, that with one request at once."""
     rows = [row for row in recorded(file) if row.subject == subject]
-    return next(row.value for row in rows if row.quantity == "decode speed")
+    return next(row.value for row in rows if row.quantity in ("decode speed", "throughput"))
 
 
 def _of_each(
-    speed: Measurement, users: int, model: ModelCard, framework: Framework, device: Device
+    speed: Measurement, brief: Brief, model: ModelCard, framework: Framework
 ) -> Measurement:
-    """Return what each of the users gets if all write at once.
+    """Return what each of the brief's users gets if all write at once.
 
-    One after another, each gets a share. Together, a step reads the weights once for all and does
-    two operations with each weight for every further user.
+    One after another, each gets a share. Together, a step reads the weights once for all, reads
+    the keys and values of every full conversation, and does two operations with each weight for
+    every further user.
     """
+    users, device = brief.users, brief.device
     if users == 1:
         return speed
     if framework.together:
         further = (users - 1) * 2 * model.parameters / device.operations
-        rate, how = 1 / (1 / speed.value + further), "together"
+        further += users * kv_cache_bytes(model.architecture, brief.context) / device.bandwidth
+        rate, how = 1 / (1 / speed.value + further), "together, with full conversations"
     else:
         rate, how = speed.value / users, "one after another"
     by = f"{speed.conditions.get('by', 'measured on this machine')}; {users} users {how}"
@@ -256,8 +278,8 @@ def _loss(model: ModelCard, sized_as: str, evidence: Evidence) -> Measurement:
     its logarithm is taken to fall in proportion to the logarithm of the parameters.
     """
     subject, quantity = f"{model.name} {sized_as}", "perplexity against F16"
-    if sized_as in ("F16", "TQ2_0"):
-        return computed(subject, quantity, 1.0, "times", by="nothing is rounded")
+    if sized_as in _UNROUNDED:
+        return computed(subject, quantity, 1.0, "times", by=_UNROUNDED[sized_as])
     large = published.loss(sized_as)
     small = evidence.loss(sized_as)
     if small is None:

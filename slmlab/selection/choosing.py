@@ -178,13 +178,13 @@ def _broken(one: Candidate, brief: Brief) -> Iterator[tuple[str, str]]:
     elif one.memory.value > device.memory_bytes:
         yield (
             "memory",
-            f"It takes {_size(one.memory.value)} (computed), there are "
+            f"It takes {_size(one.memory.value)} ({one.memory.how}), there are "
             f"{_size(device.memory_bytes)}.",
         )
     if one.decode.value < brief.tokens_per_second:
         yield (
             "speed",
-            f"Each user gets {one.decode.value:.1f} tokens/s (computed), wanted are "
+            f"Each user gets {one.decode.value:.1f} tokens/s ({one.decode.how}), wanted are "
             f"{brief.tokens_per_second:.3g}.",
         )
     if one.first_token.value > brief.first_token_seconds:
@@ -235,8 +235,9 @@ def _reasons(one: Candidate, brief: Brief) -> Iterator[str]:
     else:
         yield (
             f"{one.quality.value:g} points in {brief.benchmark} (published: "
-            f"{one.quality.source}), {one.score:.1f} after division by {one.loss.value:.3f}, what "
-            f"quantising multiplies perplexity with ({_origin(one.loss)})."
+            f"{one.quality.source}; {one.quality.conditions['protocol']}), {one.score:.1f} after "
+            f"division by {one.loss.value:.3f}, what quantising multiplies perplexity with "
+            f"({_origin(one.loss)})."
         )
     everybody = f"for each of {brief.users} users" if brief.users > 1 else "for one user"
     yield (
@@ -250,8 +251,8 @@ def _reasons(one: Candidate, brief: Brief) -> Iterator[str]:
     )
     yield (
         f"{one.first_token.value:.1f} s to the first token after a prompt of "
-        f"{brief.prompt_tokens:,}, allowed {brief.first_token_seconds:g} (computed from "
-        f"{brief.device.operations / 1e12:.2g} x 10^12 operations a second)."
+        f"{brief.prompt_tokens:,} {everybody}, allowed {brief.first_token_seconds:g} "
+        f"(computed from {brief.device.operations / 1e12:.2g} x 10^12 operations a second)."
     )
     named = set(brief.languages) <= set(one.card.languages)
     languages = f"its card names {', '.join(brief.languages)}" if named else "multilingual"

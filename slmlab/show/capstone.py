@@ -167,7 +167,7 @@ def findings(found: Sequence[Finding]) -> None:
     rows = [
         {
             "rule": finding.rule,
-            "here": "holds" if finding.holds else "fails",
+            "here": finding.verdict,
             "why": finding.why,
             "how": finding.how,
         }

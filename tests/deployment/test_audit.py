@@ -45,7 +45,16 @@ def test_an_empty_log_is_whole(tmp_path):
     assert AuditLog(tmp_path / "audit.jsonl", KEY).verify() == Head(0, 0, "")
 
 
-@pytest.mark.parametrize("field, value", [("who", "ana"), ("allowed", True), ("when", "2001")])
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("who", "ana"),
+        ("allowed", True),
+        ("when", "2001"),
+        ("seal", 5),
+        ("seal", "é"),
+    ],
+)
 def test_a_changed_line_is_found(log, field, value):
     changed = lines(log)
     changed[2] = json.dumps(json.loads(changed[2]) | {field: value}) + "\n"
@@ -110,12 +119,21 @@ def test_a_head_that_was_made_to_fit_is_found(log):
 def test_an_earlier_log_with_its_own_head_is_found_only_with_a_head_kept_elsewhere(log):
     head = log.path.with_name("audit.jsonl.head")
     earlier = (log.path.read_bytes(), head.read_bytes())
-    log.append("mallory", "fetch", DIGEST)
+    log.append("mallory", "run", DIGEST)
     kept = log.verify()
     log.path.write_bytes(earlier[0])
     head.write_bytes(earlier[1])
     assert log.verify().count == 3
     with pytest.raises(AuditBroken, match="put back to an earlier state"):
+        log.verify(kept)
+
+
+def test_a_log_that_was_deleted_with_its_head_is_found_only_with_a_head_kept_elsewhere(log):
+    kept = log.verify()
+    log.path.unlink()
+    log.path.with_name("audit.jsonl.head").unlink()
+    assert log.verify().count == 0
+    with pytest.raises(AuditBroken, match="begun anew"):
         log.verify(kept)
 
 
@@ -141,6 +159,9 @@ def test_no_text_gets_in(log):
     for who, what, model in [
         ("ana", "Tell me a secret", ""),
         ("ana", "run", "word " * 50),
+        ("ana", "run", "secret"),
+        ("ana", "run", DIGEST.upper()),
+        ("ana", "run", f"{DIGEST}\n"),
         ("ana\nben", "run", ""),
     ]:
         with pytest.raises(UsageError):

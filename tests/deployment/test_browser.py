@@ -21,9 +21,9 @@ import psutil
 import pytest
 
 from slmlab.deployment import browser
-from slmlab.deployment.browser import chromium, wllama
+from slmlab.deployment.browser import chromium, measuring, wllama
 from slmlab.deployment.browser.measuring import Run
-from slmlab.errors import FetchError, NotPossibleHere, VerificationError
+from slmlab.errors import FetchError, NotPossibleHere, ServerFailed, VerificationError
 
 MODEL = bytes(range(256)) * 10
 
@@ -72,6 +72,8 @@ def test_a_page_gets_the_headers_that_threads_need_and_may_ask_nobody_else(site)
     assert answer.getheader("Cross-Origin-Embedder-Policy") == "require-corp"
     policy = answer.getheader("Content-Security-Policy")
     assert "default-src 'none'" in policy
+    assert "script-src 'self' 'wasm-unsafe-eval';" in policy
+    assert "data:" not in policy
     assert "http" not in policy and "*" not in policy
 
 
@@ -130,6 +132,7 @@ def test_only_what_is_offered_can_be_had(site, path):
         ("bytes=-5", 206, MODEL[-5:], "bytes 2555-2559/2560"),
         ("bytes=2550-9999", 206, MODEL[2550:], "bytes 2550-2559/2560"),
         ("bytes=2560-", 416, b"", "bytes */2560"),
+        ("bytes=-0", 416, b"", "bytes */2560"),
         ("bytes=9-3", 416, b"", "bytes */2560"),
         ("lines=1-2", 200, MODEL, None),
         ("", 200, MODEL, None),
@@ -205,6 +208,21 @@ def test_a_closed_site_answers_nobody_not_even_who_was_connected(package):
     with pytest.raises((http.client.HTTPException, ConnectionError)):
         connection.request("GET", "/style.css")
         connection.getresponse()
+
+
+def test_a_site_to_look_at_has_the_same_port_where_it_is_free(package, tmp_path, monkeypatch):
+    monkeypatch.setattr(measuring, "_prompt", lambda _: "")
+    model = tmp_path / "tiny-Q4_0.gguf"
+    model.write_bytes(MODEL)
+    with browser.Site([]) as free:
+        port = free.port
+    with browser.open_site([model], port=port) as first:
+        assert first.port == port
+        with browser.open_site([model], port=port) as second:
+            assert second.port != port
+            assert ask(second, "/chat.html")[0].status == 200
+    with browser.open_site([model], port=port) as again:
+        assert again.port == port
 
 
 # wllama's package
@@ -342,9 +360,9 @@ def test_only_root_goes_without_the_sandbox(monkeypatch, user, without):
 
 def a_run(**changes):
     known = {"model": "tiny-Q4_0.gguf", "backend": "WebAssembly, 1 thread", "threads": 1}
-    numbers = {"downloaded_bytes": 10, "download_seconds": 1.0, "load_seconds": 2.0}
+    numbers = {"downloaded_bytes": 10, "load_seconds": 2.0}
     numbers |= {"prompt_tokens": 40, "seconds_to_first_token": 4.0, "new_tokens": 8}
-    rest = {"decode_tokens_per_second": 9.0, "text": "x", "stopped": False}
+    rest = {"decode_tokens_per_second": 9.0, "text": "x"}
     return Run(**{**known, **numbers, **rest, **changes})
 
 
@@ -360,6 +378,11 @@ def test_a_run_becomes_numbers_that_name_browser_and_version():
     assert {row.subject for row in rows} == {"Q4_0 · WebAssembly, 1 thread"}
     assert rows[0].versions["browser"] == "Chromium 1.2"
     assert rows[0].versions["wllama"] == wllama.VERSION
+
+
+def test_a_run_that_did_not_count_its_prompt_has_no_prompt_speed():
+    rows = browser.as_measurements([a_run(prompt_tokens=0)], browser="Chromium 1.2")
+    assert [row.quantity for row in rows] == ["downloaded", "load time", "decode speed"]
 
 
 @pytest.fixture(scope="session")
@@ -482,6 +505,87 @@ def test_a_conversation_with_the_keyboard_alone(page):
 
 
 @pytest.mark.slow
+def test_a_question_while_an_answer_runs_is_told_to_wait_or_sent_when_it_has_stopped(page):
+    page.keyboard.press("Enter")
+    is_loaded(page)
+    page.keyboard.type("Tell me a long story about a fox.")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('.text')[1]?.textContent.length > 5")
+    page.keyboard.type("What is the capital of France?")
+    page.keyboard.press("Enter")
+    assert page.inner_text("#status") == "The model is still answering; Escape stops it."
+    assert page.input_value("#question") == "What is the capital of France?"
+    page.evaluate(
+        """() => {
+            const send = (key) => document.getElementById('question').dispatchEvent(
+                new KeyboardEvent('keydown', { key, bubbles: true, cancelable: true }));
+            send('Escape');
+            send('Enter');
+        }"""
+    )
+    until(page, "document.querySelectorAll('.text')[2]?.textContent.includes('France')")
+    assert page.input_value("#question") == ""
+    until(page, "document.querySelectorAll('.text')[3]?.textContent.includes('Paris')")
+    page.keyboard.press("Escape")
+    wait_for_answer(page, 2)
+
+
+@pytest.mark.slow
+def test_another_model_can_be_loaded_while_the_first_still_answers(page):
+    page.keyboard.press("Enter")
+    is_loaded(page)
+    page.keyboard.type("Tell me a long story about a fox.")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('.text')[1]?.textContent.length > 5")
+    page.focus("#change")
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "model"
+    assert page.locator("#asking").is_hidden()
+    assert page.inner_text("#about").startswith("The model runs in this tab")
+    until(page, "!document.getElementById('load').disabled")
+    page.focus("#load")
+    page.keyboard.press("Enter")
+    is_loaded(page)
+    assert page.locator("#conversation li").count() == 0
+    page.keyboard.type("What is the capital of France?")
+    page.keyboard.press("Enter")
+    until(page, "document.querySelectorAll('.text')[1]?.textContent.includes('Paris')")
+    page.keyboard.press("Escape")
+    wait_for_answer(page)
+
+
+STORED = """async () => {
+    const home = await navigator.storage.getDirectory();
+    return (await Array.fromAsync(home.keys())).includes('cache');
+}"""
+
+
+@pytest.mark.slow
+def test_stored_models_can_be_deleted_and_come_again(page, chat_site, q4):
+    page.keyboard.press("Enter")
+    is_loaded(page)
+    assert page.evaluate(STORED)
+    page.click("#change")
+    for said in ("The stored models were deleted.", "No model was stored."):
+        page.focus("#forget")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(f"#status:has-text('{said}')")
+        assert not page.evaluate(STORED)
+    page.click("#load")
+    is_loaded(page)
+    assert chat_site.sent("/models/") == 2 * q4.stat().st_size
+
+
+@pytest.mark.slow
+def test_the_conversation_is_a_log_that_the_keyboard_can_scroll(page):
+    page.keyboard.press("Enter")
+    is_loaded(page)
+    page.keyboard.press("Shift+Tab")
+    assert page.evaluate("document.activeElement.role") == "log"
+    assert page.evaluate("getComputedStyle(document.activeElement).overflowY") == "auto"
+
+
+@pytest.mark.slow
 def test_what_goes_wrong_is_said_in_a_sentence(page):
     page.keyboard.press("Enter")
     is_loaded(page)
@@ -542,6 +646,19 @@ def test_the_page_measures_what_the_native_engine_does_too(real_browser, q4):
     assert visit.limits["memory32_bytes"] <= 2**32
     assert len(visit.old) == 3 and not any(one["came"].startswith("worked") for one in visit.old)
     assert {one.status for one in visit.requests} == {200, 204}
+
+
+@pytest.mark.slow
+def test_two_threads_compute_under_the_policy(real_browser, q4):
+    visit = browser.measure([q4], max_tokens=2, threads=[2])
+    assert (visit.isolated, visit.runs[0].threads) == (True, 2)
+
+
+@pytest.mark.slow
+def test_a_model_that_writes_nothing_in_time_is_said(real_browser, q4, monkeypatch):
+    monkeypatch.setattr(measuring, "_LIMIT", 0.001)
+    with pytest.raises(ServerFailed, match=r"wrote too little to measure in 0.001 s"):
+        browser.measure([q4], threads=[1])
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ What every server must keep to is in test_every_server.py.
 import json
 import os
 import socket
+import subprocess
 import sys
 import urllib.request
 from pathlib import Path
@@ -20,7 +21,7 @@ from slmlab.deployment.audit import AuditLog
 from slmlab.deployment.foundry_local_app import Refusal, read_request
 from slmlab.deployment.registry import folder_digest
 from slmlab.deployment.roles import accounts
-from slmlab.errors import InvalidModelFile, NotPossibleHere, UsageError
+from slmlab.errors import InvalidModelFile, NotPossibleHere, ServerFailed, UsageError
 from slmlab.files import cache_path
 
 SECRET = "xyzzyplugh"
@@ -157,8 +158,20 @@ def test_the_catalogue_answers_at_its_address_only():
         names = [entry["properties"]["id"] for entry in httpx.post(url, json={}).json()["value"]]
         assert names == ["a:1", "b:2"]
         assert httpx.post(url + "/x", json={}).status_code == 404
-    with pytest.raises(UsageError, match="name:version"), catalogues.catalogue(["a"]):
-        pass
+
+
+@pytest.mark.parametrize("model_id", ["a", "a:", ":1", "a:b", "../a:1", "a/b:1", "..:1", "A:1"])
+def test_an_id_that_is_none_lists_delivers_and_registers_nothing(tmp_path, model_id):
+    kept = tmp_path / "models" / "a-1"
+    kept.mkdir(parents=True)
+    for act in (
+        lambda: catalogues.catalogue([model_id]).__enter__(),
+        lambda: catalogues.deliver(tmp_path, model_id, tmp_path),
+        lambda: foundry_local.register(None, tmp_path, model_id),
+    ):
+        with pytest.raises(UsageError, match="name:version"):
+            act()
+    assert kept.is_dir()
 
 
 def test_another_onnx_runtime_than_it_was_linked_against_is_named(monkeypatch):
@@ -198,12 +211,6 @@ def test_each_account_may_do_what_its_role_says_and_all_is_logged(server, log, f
 def test_a_refusal_is_a_sentence(server):
     refused = chat(server, PEOPLE["cleo"].key)
     assert "cleo may not run models as reader" in message(refused)
-    for key in ("none", "wrong", PEOPLE["ben"].key + "x"):
-        answer = chat(server, key)
-        assert (answer.status_code, message(answer)) == (
-            401,
-            "The API key is missing or wrong.",
-        )
 
 
 @pytest.mark.slow
@@ -246,16 +253,6 @@ def test_no_prompt_stands_in_the_log_the_audit_log_or_an_error(server, log):
     assert [answer.status_code for answer in answers] == [200, 400, 400, 404, 400, 404]
     assert not any(SECRET in answer.text for answer in answers[1:])
     assert SECRET not in server.log + log.path.read_text("utf-8")
-
-
-@pytest.mark.slow
-def test_the_keys_stand_on_no_command_line(server):
-    import psutil
-
-    guard = psutil.Process(server.pid)
-    lines = [process.cmdline() for process in (guard, *guard.children(recursive=True))]
-    assert len(lines) > 1
-    assert not any(account.key in str(lines) for account in PEOPLE.values())
 
 
 @pytest.mark.slow
@@ -358,6 +355,19 @@ def test_a_process_without_a_network_reaches_nobody_whether_it_has_its_own_or_no
     )
 
 
+def test_an_answer_that_does_not_come_is_a_sentence(tmp_path, monkeypatch):
+    def never(command, env=None, cwd=None, timeout=None):
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(offline, "_own_network", lambda: [])
+    for module in (offline, foundry_local):
+        monkeypatch.setattr(module, "finish", never)
+    with pytest.raises(ServerFailed, match="within 300 s"):
+        foundry_local.ask_offline(tmp_path, QUESTION)
+    with pytest.raises(ServerFailed, match="within 300 s"):
+        foundry_local.hosts_asked(tmp_path, "ours")
+
+
 def test_who_is_asked_for_is_written_down_and_not_reached():
     with offline.listening() as (proxies, asked):
         opener = urllib.request.build_opener(
@@ -371,20 +381,19 @@ def test_who_is_asked_for_is_written_down_and_not_reached():
 def test_the_environment_is_as_before_once_the_runtime_has_started(tmp_path, monkeypatch):
     monkeypatch.setenv("CI", "yes")
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
-    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "0")
     with foundry_local.quietly(tmp_path):
         assert os.environ["CI"] == "1"
         assert os.environ["XDG_CACHE_HOME"] == str(tmp_path)
     assert os.environ["CI"] == "yes"
     assert "XDG_CACHE_HOME" not in os.environ
-    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 @pytest.mark.slow
-def test_it_leaves_nothing_in_the_home_folder(folder, tmp_path):
-    env = {name: value for name, value in os.environ.items() if name not in foundry_local.QUIET}
-    env |= {"HOME": str(tmp_path), "SLMLAB_CACHE": str(cache_path())}
-    env.pop("XDG_CACHE_HOME", None)
+def test_it_leaves_nothing_in_the_home_folder(folder, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(cache_path()))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("CI", "ORT_DISABLE_TELEMETRY", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
     command = [sys.executable, "-m", "slmlab.deployment.foundry_local_ask", folder, "Hi", "ours"]
-    assert offline.run(command, env).code == 0
+    assert offline.run(command).code == 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]

@@ -5,6 +5,7 @@ import re
 import urllib.error
 import urllib.request
 from copy import deepcopy
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -18,10 +19,11 @@ from slmlab.deployment.operations.manifests import Plan
 from slmlab.deployment.server import Launch, start
 from slmlab.engines import llama_cpp_tools
 from slmlab.errors import UsageError
+from slmlab.measurement import computed
 from slmlab.selection import Choice
 
 KUBERNETES = "1.37"
-MIB = 2**20
+MIB, GIB = 2**20, 2**30
 
 
 def plan(framework="llama.cpp", **changes):
@@ -47,6 +49,7 @@ def plan(framework="llama.cpp", **changes):
         "target_seconds": 4.0,
         "running": 0.6,
         "waiting": 0.45,
+        "memory_bytes": 4 * GIB if framework == "vllm" else None,
     }
     return Plan(**numbers | changes)
 
@@ -181,6 +184,11 @@ def test_a_framework_without_a_server_for_containers_is_refused():
         plan("mlx")
 
 
+def test_vllm_is_not_given_the_peak_of_another_server():
+    with pytest.raises(UsageError, match="measure that of the server in the image"):
+        plan("vllm", memory_bytes=None)
+
+
 def test_every_file_is_written(tmp_path):
     written = manifests.write(LLAMA, tmp_path)
     assert {path.name: path.read_text("utf-8") for path in written} == manifests.files(LLAMA)
@@ -197,6 +205,35 @@ def test_memory_is_asked_for_as_measured_and_limited_with_room():
     resources = container(LLAMA)["resources"]
     assert resources["requests"]["memory"] == "800Mi"
     assert resources["limits"]["memory"] == "1000Mi"
+    given = container(plan(memory_bytes=400 * MIB))["resources"]
+    assert given["limits"]["memory"] == "500Mi"
+
+
+@pytest.mark.parametrize(("slots", "gib"), [(1, "1"), (16, "4")])
+def test_vllm_keeps_room_for_the_context_of_every_slot(slots, gib):
+    # 2,048 tokens x 28 layers x 2 x 8 heads x 128 values of 2 bytes: 224 MiB
+    environment = plan("vllm", slots=slots).container.environment
+    assert environment["VLLM_CPU_KVCACHE_SPACE"] == gib
+
+
+def test_llama_server_keeps_no_prompts_beyond_the_peak():
+    arguments = container(LLAMA)["args"]
+    assert arguments[arguments.index("--cache-ram") + 1] == "0"
+
+
+def test_a_reason_says_measured_only_where_the_choice_does():
+    def sources(numbers, **changes):
+        found = plan(choice=replace(LLAMA.choice, numbers=numbers), **changes)
+        return {reason.line: reason.source for reason in manifests.reasons(found)}
+
+    peak = computed("qwen3-0.6b Q4_0", "peak memory", 800 * MIB, "bytes")
+    speed = replace(peak, quantity="decode speed", how="recorded", machine="m", date="d")
+    told = sources((peak, speed))
+    assert told["requests.memory"] == "peak memory with 1 x 2048 tokens, computed"
+    assert told["preStop.sleep.seconds"] == "2048 tokens at 50 per second, recorded"
+    assert sources(())["requests.memory"] == "peak memory with 1 x 2048 tokens"
+    given = sources((peak,), memory_bytes=MIB)
+    assert given["requests.memory"] == "peak memory with 1 x 2048 tokens, as given"
 
 
 def test_as_many_threads_run_as_were_measured():
@@ -216,8 +253,10 @@ def test_a_start_may_take_ten_times_as_long_as_measured():
     assert probe["periodSeconds"] * probe["failureThreshold"] == pytest.approx(15, abs=2)
 
 
-def test_the_longest_answer_is_finished_before_a_pod_ends():
-    assert pod(LLAMA)["terminationGracePeriodSeconds"] == 41  # 2,048 tokens at 50 per second
+def test_the_longest_answer_is_finished_before_a_pod_is_told_to_end():
+    waits = container(LLAMA)["lifecycle"]["preStop"]
+    assert waits == {"sleep": {"seconds": 41}}  # 2,048 tokens at 50 per second
+    assert pod(LLAMA)["terminationGracePeriodSeconds"] == 46
 
 
 def test_the_autoscaler_aims_at_what_the_simulation_found():
@@ -295,6 +334,24 @@ def test_a_gpu_is_asked_for_where_there_is_one():
 
 
 # What watches it
+
+
+@every_plan
+def test_everything_is_in_one_namespace(plan):
+    there = replace(plan, namespace="models")
+    assert {one["metadata"]["namespace"] for one in manifests.kubernetes(there)} == {"models"}
+    [job] = yaml.safe_load(manifests.files(there)["prometheus.yaml"])["scrape_configs"]
+    [discovery] = job["kubernetes_sd_configs"]
+    assert discovery["namespaces"] == {"names": ["models"]}
+
+
+def test_tokens_that_come_slower_under_load_are_not_an_alert():
+    one, four = (
+        manifests.files(PLANS[name])["rules.yaml"]
+        for name in ("llama.cpp", "llama.cpp with 4 slots")
+    )
+    assert "SlowTokens" in one
+    assert "SlowTokens" not in four
 
 
 @every_plan

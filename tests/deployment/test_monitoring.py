@@ -99,6 +99,12 @@ def test_the_waiting_alert_knows_what_was_planned_for():
     assert "Slow" not in rules, "llama-server exports no latencies"
 
 
+def test_a_service_is_down_also_where_it_has_no_pod():
+    rules = monitoring.rules("service", SIGNALS["vllm"], 2.0, 0.75, 100.0)["groups"][0]["rules"]
+    [down] = [rule["expr"] for rule in rules if rule.get("alert") == "Down"]
+    assert down == 'up{job="service"} == 0 or absent(up{job="service"})'
+
+
 def test_a_latency_that_is_exported_is_held_to_the_promise():
     rules = monitoring.rules("service", SIGNALS["vllm"], 2.0, 0.75, 100.0)["groups"][0]["rules"]
     [slow] = [rule["expr"] for rule in rules if rule.get("alert") == "Slow"]

@@ -10,11 +10,14 @@ import fsspec
 import pytest
 
 from slmlab.deployment import registry
+from slmlab.deployment.audit import AuditLog
 from slmlab.deployment.registry import Registry, folder_digest
+from slmlab.deployment.roles import Access, accounts
 from slmlab.errors import (
     Conflict,
     FetchError,
     InvalidModelFile,
+    NotAllowed,
     UsageError,
     VerificationError,
 )
@@ -60,6 +63,19 @@ def contents(folder):
         for path in files
         if path.name != "registry.json"
     }
+
+
+def change_manifest(central, change):
+    """Change the central manifest of version 1 of tiny, with a digest that fits."""
+    store, root = fsspec.core.url_to_fs(central)
+    manifest = json.loads(store.cat_file(f"{root}/models/tiny/1.json"))
+    change(manifest["files"])
+    files = tuple(
+        registry.StoredFile(file["path"], tuple(registry.Chunk(**c) for c in file["chunks"]))
+        for file in manifest["files"]
+    )
+    manifest["digest"] = registry.Version("tiny", 1, files).digest
+    store.pipe_file(f"{root}/models/tiny/1.json", json.dumps(manifest).encode())
 
 
 class Cut(Exception):
@@ -224,12 +240,18 @@ def test_a_chunk_that_was_damaged_in_the_central_place_is_not_taken(device, mode
     store, root = fsspec.core.url_to_fs(central)
     chunk = version.files[-1].chunks[1]
     store.pipe_file(f"{root}/chunks/{chunk.digest}", bytes(chunk.size))
-    with pytest.raises(VerificationError, match=r"weights\.bin"):
+    with pytest.raises(
+        VerificationError, match=rf"weights\.bin.*/chunks/{chunk.digest} and .*/1\.js"
+    ):
         two.synchronise("tiny")
     assert two.local("tiny") == {}
     store.rm(f"{root}/chunks/{chunk.digest}")
-    with pytest.raises(FetchError, match="lost a piece"):
+    with pytest.raises(FetchError, match=r"lost a piece.*delete .*/models/tiny/1\.json there"):
         two.synchronise("tiny")
+    store.rm(f"{root}/models/tiny/1.json")  # as it says
+    assert one.synchronise("tiny").bytes_up == chunk.size
+    two.synchronise("tiny")
+    assert contents(two.path("tiny")) == contents(model)
 
 
 def test_an_upload_that_broke_within_a_chunk_is_repaired(device, model, central):
@@ -253,23 +275,122 @@ def test_a_registered_model_that_was_changed_on_the_device_is_not_published(devi
     assert one.central("tiny") == {}
 
 
-@pytest.mark.parametrize("path", ["../../evil", "/etc/evil", "a/../../evil", "c:evil", "..\\evil"])
-def test_a_manifest_cannot_lead_out_of_the_folder(device, model, central, tmp_path, path):
+UNSAFE = [
+    *("../../evil", "/etc/evil", "//etc/evil", "a/../../evil", "c:evil", "..\\evil", "", "."),
+    *("registry.json", "Registry.json", "registry.json/evil", "./evil", "a//evil", "a/./evil"),
+]
+
+
+@pytest.mark.parametrize("path", UNSAFE)
+def test_a_manifest_cannot_lead_out_of_the_folder_or_replace_ours(
+    device, model, central, tmp_path, path
+):
     one, two = device("one"), device("two")
     one.add(model, "tiny")
     one.synchronise("tiny")
-    store, root = fsspec.core.url_to_fs(central)
-    manifest = json.loads(store.cat_file(f"{root}/models/tiny/1.json"))
-    manifest["files"][0]["path"] = path
-    files = tuple(
-        registry.StoredFile(file["path"], tuple(registry.Chunk(**c) for c in file["chunks"]))
-        for file in manifest["files"]
-    )
-    manifest["digest"] = registry.Version("tiny", 1, files).digest
-    store.pipe_file(f"{root}/models/tiny/1.json", json.dumps(manifest).encode())
+    change_manifest(central, lambda files: files[0].update(path=path))
     with pytest.raises(VerificationError, match="manifest of version 1 of tiny"):
         two.synchronise("tiny")
     assert not list(tmp_path.rglob("*evil*"))
+
+
+def test_a_manifest_with_one_path_twice_is_refused(device, model, central):
+    one, two = device("one"), device("two")
+    one.add(model, "tiny")
+    one.synchronise("tiny")
+    change_manifest(central, lambda files: files[1].update(path=files[0]["path"]))
+    with pytest.raises(VerificationError, match="manifest of version 1 of tiny"):
+        two.synchronise("tiny")
+
+
+@pytest.mark.parametrize("size", [0, -1, True, 1.0, "500", CHUNK + 1])
+def test_a_manifest_with_a_size_that_no_chunk_has_is_refused(device, model, central, size):
+    one, two = device("one"), device("two")
+    one.add(model, "tiny")
+    one.synchronise("tiny")
+    change_manifest(central, lambda files: files[2]["chunks"][5].update(size=size))
+    with pytest.raises(VerificationError, match="manifest of version 1 of tiny"):
+        two.synchronise("tiny")
+
+
+def test_a_chunk_that_is_shorter_than_its_manifest_says_is_not_filled_up(device, model, central):
+    one, two = device("one"), device("two")
+    one.add(model, "tiny")
+    one.synchronise("tiny")
+    with pytest.raises(Cut):
+        two.synchronise("tiny", cut_after(8))  # all chunks are here, the version is not
+    change_manifest(central, lambda files: files[2]["chunks"][5].update(size=900))
+    for _ in range(2):
+        with pytest.raises(VerificationError, match=r"weights\.bin"):
+            two.synchronise("tiny")
+    assert two.local("tiny") == {}
+
+
+def test_a_resumed_fetch_asks_for_room_only_for_what_is_missing(device, model, monkeypatch):
+    one, two = device("one"), device("two")
+    one.add(model, "tiny")
+    one.synchronise("tiny")
+    with pytest.raises(Cut):
+        two.synchronise("tiny", cut_after(4))
+    needed = []
+    monkeypatch.setattr(registry, "check_room", lambda size, *_: needed.append(size))
+    two.synchronise("tiny")
+    assert needed == [5520 - (8 + 12 + 2 * CHUNK)]
+
+
+def test_of_two_writers_of_a_manifest_one_is_refused_with_hard_links_or_without(
+    tmp_path, monkeypatch
+):
+    def no_links(source, target):
+        raise PermissionError
+
+    store, path = fsspec.filesystem("file"), tmp_path / "1.json"
+    for link in (os.link, no_links):
+        monkeypatch.setattr(os, "link", link)
+        registry._create(store, str(path), b"first")
+        with pytest.raises(FileExistsError):
+            registry._create(store, str(path), b"second")
+        assert path.read_bytes() == b"first"
+        path.unlink()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_manifest_that_is_being_written_is_not_there_yet(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.extend(tmp_path.glob("*.json")))
+    path = tmp_path / "1.json"
+    registry._create(fsspec.filesystem("file"), str(path), b"whole")
+    assert (seen, path.read_bytes()) == ([], b"whole")
+
+
+def test_files_are_sorted_by_name_on_every_system(device, tmp_path):
+    folder = tmp_path / "model"
+    (folder / "a").mkdir(parents=True)
+    for name in ("a/x", "a-b", "B", "c"):
+        (folder / name).write_text(name)
+    files = device("one").add(folder, "tiny").files
+    assert [file.path for file in files] == ["B", "a-b", "a/x", "c"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such file names")
+def test_a_file_that_no_manifest_could_name_is_not_registered(device, model):
+    (model / "a:b").write_text("x")
+    one = device("one")
+    with pytest.raises(InvalidModelFile, match="'a:b'; rename it"):
+        one.add(model, "tiny")
+    assert one.local("tiny") == {}
+
+
+def test_only_who_may_register_adds_a_model_and_both_are_logged(tmp_path, model, central):
+    log = AuditLog(tmp_path / "audit.jsonl", bytes(32))
+    access = Access(accounts({"ana": "owner", "ben": "user"}).values(), log)
+    with pytest.raises(NotAllowed, match="ben may not register"):
+        Registry(tmp_path / "one", central, access, "ben").add(model, "tiny")
+    one = Registry(tmp_path / "one", central, access, "ana")
+    assert one.local("tiny") == {}
+    digest = one.add(model, "tiny").digest
+    told = [(entry.who, entry.what, entry.model, entry.allowed) for entry in log.entries()]
+    assert told == [("ben", "register", digest, False), ("ana", "register", digest, True)]
 
 
 def test_a_manifest_that_is_none_is_refused(device, model, central):

@@ -3,11 +3,12 @@
 import pytest
 
 from slmlab.deployment.audit import AuditLog
-from slmlab.deployment.roles import Access, Account, accounts
+from slmlab.deployment.roles import STRANGER, Access, Account, accounts
 from slmlab.errors import NotAllowed, UsageError
 
 PEOPLE = accounts({"ana": "owner", "ben": "user", "cleo": "reader"})
-ACTIONS = ("register", "run", "read", "publish", "fetch")
+ACTIONS = ("register", "run", "read")
+DIGEST = "ab" * 32
 
 
 @pytest.fixture
@@ -46,20 +47,20 @@ def test_a_refusal_names_the_role_and_who_could(access):
 
 
 def test_permissions_and_refusals_are_logged(access, log):
-    access.require("ben", "run", "d1")
+    access.require("ben", "run", DIGEST)
     for who, what in (("cleo", "run"), ("dora", "read")):
         with pytest.raises(NotAllowed):
-            access.require(who, what, "d1")
+            access.require(who, what, DIGEST)
     told = [(entry.who, entry.what, entry.model, entry.allowed) for entry in log.entries()]
     assert told == [
-        ("ben", "run", "d1", True),
-        ("cleo", "run", "d1", False),
-        ("dora", "read", "d1", False),
+        ("ben", "run", DIGEST, True),
+        ("cleo", "run", DIGEST, False),
+        ("dora", "read", DIGEST, False),
     ]
 
 
 def test_who_comes_without_a_key_is_logged_as_somebody(access, log):
-    access.turn_away("run", "d1")
+    access.turn_away("run", DIGEST)
     [entry] = log.entries()
     assert (entry.who, entry.what, entry.allowed) == ("somebody", "run", False)
 
@@ -78,4 +79,26 @@ def test_keys_are_random_and_never_shown():
 
 def test_an_unknown_role_is_refused():
     with pytest.raises(UsageError, match="owner, user, reader"):
-        Account("ana", "king", "k")
+        Account("ana", "king", "k" * 16)
+
+
+def test_a_key_that_can_be_guessed_is_refused():
+    with pytest.raises(UsageError, match="key of ana needs at least 16 characters"):
+        Account("ana", "owner", "k" * 15)
+
+
+def test_nobody_may_be_called_as_the_log_calls_strangers():
+    with pytest.raises(UsageError, match="take another name"):
+        Account(STRANGER, "owner", "k" * 16)
+
+
+@pytest.mark.parametrize(
+    "second, sentence",
+    [
+        (Account("ana", "reader", "l" * 16), "two accounts called ana"),
+        (Account("ben", "reader", "k" * 16), "ben has the key of another account"),
+    ],
+)
+def test_accounts_that_cannot_be_told_apart_are_refused(second, sentence):
+    with pytest.raises(UsageError, match=sentence):
+        Access([Account("ana", "owner", "k" * 16), second])

@@ -81,11 +81,11 @@ def test_among_equal_points_the_least_memory_comes_first():
 
 
 def test_a_model_of_which_nothing_is_published_ranks_last_and_fails_any_floor():
-    unknown = replace(ANYTHING, models=("qwen3-0.6b", "phi-4-mini"))
-    assert choose(unknown)[-1].model == "phi-4-mini"
+    unknown = replace(ANYTHING, models=("qwen3-0.6b", "llama-3-8b"))
+    assert choose(unknown)[-1].model == "llama-3-8b"
     assert choose(unknown)[-1].quality is None
     decision = decide(replace(unknown, quality_floor=1))
-    assert "no published IFEval" in " ".join(decision.why_not("phi-4-mini"))
+    assert "no published IFEval" in " ".join(decision.why_not("llama-3-8b"))
 
 
 def test_every_reason_with_a_number_says_how_it_was_got():
@@ -115,7 +115,7 @@ def test_what_would_change_is_what_deciding_again_gives():
 
 
 def test_a_later_choice_says_what_would_make_it_first():
-    decision = decide(brief("phone"))
+    decision = decide(brief("workstation"))
     told = [choice for choice in decision.choices[1:] if choice.would_change]
     assert any("open licences only" in line for choice in told for line in choice.would_change)
 
@@ -141,6 +141,55 @@ def test_one_after_another_shares_the_speed_and_together_loses_little():
     together = [named(one, "qwen3-4b", "bfloat16", "vllm").decode.value for one in (alone, ten)]
     assert after[1] == pytest.approx(after[0] / 10)
     assert together[0] / 2 < together[1] < together[0]
+
+
+def test_together_reads_the_keys_and_values_of_every_full_conversation():
+    one, users = card("qwen3-4b"), 10
+    alone, ten = (
+        named(replace(ANYTHING, users=n), "qwen3-4b", "bfloat16", "vllm").decode for n in (1, users)
+    )
+    operations = (users - 1) * 2 * one.parameters / ROOMY.operations
+    reading = users * kv_cache_bytes(one.architecture, ANYTHING.context) / ROOMY.bandwidth
+    assert 1 / ten.value - 1 / alone.value == pytest.approx(operations + reading)
+    assert "full conversations" in ten.conditions["by"]
+
+
+def test_the_first_token_of_many_users_waits_for_all_their_prompts():
+    one, ten = (named(replace(ANYTHING, users=n), "qwen3-4b", "Q8_0") for n in (1, 10))
+    assert ten.first_token.value == pytest.approx(10 * one.first_token.value)
+    assert ten.first_token.conditions["users"] == 10
+
+
+@pytest.mark.parametrize(
+    ("quantization", "share"), [("Q8_0", 21.57 / 96.79), ("Q4_0", 12.51 / 112)]
+)
+def test_a_page_is_compared_with_llama_cpp_in_the_same_form_and_threads(quantization, share):
+    page = named(
+        replace(ANYTHING, device=brief("kiosk").device), "qwen3-0.6b", quantization, "wllama"
+    )
+    assert f"x {share:.2f}, wllama over llama.cpp" in page.decode.conditions["by"]
+
+
+def test_a_form_that_no_page_was_recorded_with_gets_the_median():
+    device = brief("kiosk").device
+    ways = [
+        named(replace(ANYTHING, device=device), "qwen3-0.6b", name, "wllama").decode
+        for name in ("Q4_0", "Q5_1", "Q8_0")
+    ]
+    low, middle, high = (
+        float(way.conditions["by"].rpartition("x ")[2].split(",")[0]) for way in ways
+    )
+    assert middle == pytest.approx((low + high) / 2, abs=0.01)
+
+
+def test_what_was_never_rounded_says_so_and_what_was_not_measured_too():
+    assert named(ANYTHING, "qwen3-4b", "F16").loss.conditions["by"] == "16 bits: nothing is rounded"
+    ternary = named(ANYTHING, "bitnet-b1.58-2b-4t", "TQ2_0").loss
+    assert "was not measured" in ternary.conditions["by"]
+
+
+def test_a_reason_names_publisher_and_protocol():
+    assert "tables 16, 18 and 20; strict prompt" in decide(brief("phone")).best.reasons[0]
 
 
 def test_a_model_trained_in_three_values_comes_in_no_other_few_bits():
@@ -224,6 +273,23 @@ def test_on_this_machine_the_measured_model_has_its_measured_speed(measuring):
     )
     assert best.decode_tokens_per_second == speed
     assert any("(measured: on this machine)" in reason for reason in best.reasons)
+
+
+def test_a_speed_that_was_measured_is_not_called_computed(measuring):
+    rows = measuring(0.9)
+    mine = Brief("mine", "Mine", "a test", this_device(rows), tokens_per_second=1e6)
+    decision = decide(replace(mine, models=("smollm2-135m-instruct",)), rows)
+    said = {one.quantization: one.broken["speed"] for one in decision.excluded}
+    assert "(measured)" in said["Q8_0"]
+    assert "(computed)" in said["Q4_K_M"]
+
+
+def test_what_the_lab_says_of_the_kiosk_and_the_workstation_is_so():
+    page = decide(brief("kiosk"))
+    assert not any("a program" in sentence for sentence in page.would_change)
+    best = decide(brief("workstation")).best
+    assert best.model == "gemma-3-4b"
+    assert "by Google" in best.quality.conditions["protocol"]
 
 
 def test_what_the_lab_and_its_questions_say_of_the_classroom_is_so(measuring):

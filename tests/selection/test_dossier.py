@@ -80,7 +80,8 @@ def test_without_a_path_it_lies_where_progress_is_kept():
 
 
 @pytest.mark.slow
-def test_it_prints_on_one_page(page, tmp_path):
+def test_without_other_labs_it_prints_on_one_page(measuring, tmp_path):
+    write(decide(brief("phone")), measuring(), path=tmp_path / "dossier.html")
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
         pytest.skip("there is no Chromium to print with")

@@ -30,6 +30,15 @@ def test_no_model_has_two_numbers_in_one_benchmark():
         assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize(
+    ("model", "points"), [("gemma-3-1b", 54.5), ("phi-4-mini", 68.6), ("qwen3-14b", 84.8)]
+)
+def test_what_one_report_gives_for_many_is_taken_from_there(model, points):
+    row = quality(model, "IFEval")
+    assert row.value == points
+    assert "2505.09388" in row.source
+
+
 def test_what_has_no_source_is_unknown():
     assert quality("tinyllama-1.1b-chat", "IFEval") is None
 

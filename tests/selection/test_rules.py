@@ -52,6 +52,14 @@ def test_a_rule_about_a_model_holds_where_that_model_comes_first(decisions, meas
     assert verdicts(decisions | {"phone": decide(only)}, measuring())[rule]
 
 
+def test_what_is_so_by_assumption_is_not_decided(decisions, measuring):
+    found = {one.rule: one for one in rules.check(decisions, measuring())}
+    finding = found["llama.cpp for processors"]
+    assert finding.holds is None
+    assert finding.verdict == "not decided"
+    assert "by assumption" in finding.why
+
+
 def test_each_finding_has_its_numbers_and_how_they_were_got(decisions, measuring):
     for finding in rules.check(decisions, measuring()):
         assert any(sign.isdigit() for sign in finding.why), finding.rule

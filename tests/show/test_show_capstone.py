@@ -75,7 +75,9 @@ def test_limits_mark_the_chosen_form_and_both_limits():
     assert labels == ["at most 8,000 MB, far to the right", "at least 4 tokens/s"]
 
 
-@pytest.mark.parametrize(("holds", "word"), [(True, "holds"), (False, "fails")])
+@pytest.mark.parametrize(
+    ("holds", "word"), [(True, "holds"), (False, "fails"), (None, "not decided")]
+)
 def test_findings_say_whether_a_rule_holds(holds, word):
     text = shown(capstone.findings, [Finding("a rule", holds, "1 < 2", "measured")])
     assert word in text

@@ -1,4 +1,4 @@
-"""How long requests wait, and how many replicas that takes: a simulation, and formulas for it.
+"""How long requests wait, and how many replicas that takes: a simulation, and a formula for it.
 
 A replica has slots. A request takes a free slot or waits its turn, first come, first served. All
 times are in seconds, rates in requests per second.
@@ -213,23 +213,6 @@ def replicas_for(rate: float, load: Load) -> int:
     return max(1, math.ceil(rate / load.rate))
 
 
-def erlang_c_wait(rate: float, service: float, servers: int) -> float:
-    """Return the mean wait of the M/M/c queue; for one server, of M/M/1.
-
-    Arrivals are independent and service times exponential, with a mean of `service` seconds.
-    Raises `UsageError` where more arrives than can be served.
-    """
-    offered = rate * service
-    if offered >= servers:
-        raise UsageError(
-            f"{offered:.2f} requests would be in service at a time, and there are {servers} "
-            f"servers: the queue grows without end."
-        )
-    all_busy = offered**servers / math.factorial(servers) * servers / (servers - offered)
-    fewer = sum(offered**number / math.factorial(number) for number in range(servers))
-    return all_busy / (fewer + all_busy) * service / (servers - offered)
-
-
 def pollaczek_khinchine_wait(rate: float, services: Sequence[float]) -> float:
     """Return the mean wait of the M/G/1 queue, for any service times; for equal ones, of M/D/1.
 
@@ -301,7 +284,8 @@ class _Replica:
     def _advance(self, work: float) -> None:
         for request in self.running:
             request.left -= work
-        for request in [one for one in self.running if one.left <= _NOTHING]:
+        nothing = max(_NOTHING, 4 * math.ulp(self.env.now))  # no finer than the clock
+        for request in [one for one in self.running if one.left <= nothing]:
             self.running.remove(request)
             request.done.succeed()
 

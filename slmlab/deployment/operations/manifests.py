@@ -2,8 +2,9 @@
 
 The container listens on 0.0.0.0, for a container's own 127.0.0.1 is out of reach from outside.
 What may reach it is decided outside: Compose publishes the port on 127.0.0.1 of the host only, and
-in a cluster a NetworkPolicy lets in clients that carry a label, and Prometheus. Every request
-needs an API key, which is in no file here.
+in a cluster a NetworkPolicy lets in clients that carry a label, and Prometheus. Requests to `/v1`
+need an API key, which is in no file here. vLLM answers `/invocations` and others without one:
+there, put a proxy in front that passes `/v1` only.
 """
 
 import json
@@ -18,12 +19,13 @@ from slmlab.engines.llama_cpp_tools import Command
 from slmlab.errors import UsageError
 from slmlab.files import whole
 from slmlab.selection import Choice
+from slmlab.tiers import card, kv_cache_bytes
 
 LLAMA_CPP_IMAGE = "ghcr.io/ggml-org/llama.cpp:server-b11206"
 VLLM_IMAGES = {"cpu": "vllm/vllm-openai-cpu:v0.32.0", "gpu": "vllm/vllm-openai:v0.32.0"}
 
 HEADROOM = 1.25
-"""The memory limit divided by the measured peak: a process above its limit is killed."""
+"""The memory limit divided by the peak: a process above its limit is killed."""
 
 THEN_AND_NOW = (
     Command(
@@ -56,10 +58,12 @@ THEN_AND_NOW = (
 )
 """Lines of lessons on deployment, and what works now."""
 
-_MIB = 2**20
+_MIB, _GIB = 2**20, 2**30
+_KV_SPACE = "VLLM_CPU_KVCACHE_SPACE"
 _USER = 10001
 _PERIOD = 2
 _PATIENCE = 10  # a busy node, and a disk that has not read the file yet
+_TO_STOP = 5
 
 
 @dataclass(frozen=True)
@@ -72,6 +76,7 @@ class Plan:
     the choice; the choice's memory is with all of them. `startup_seconds` is the measured time
     from start to health. `running` and `waiting` are the mean numbers of requests in a replica at
     the highest load that keeps the p95 latency at `target_seconds`. `gpus` is for vLLM.
+    `memory_bytes` is the peak of the server in the image, in place of the choice's; vLLM needs it.
     """
 
     choice: Choice
@@ -85,6 +90,8 @@ class Plan:
     slots: int = 1
     replicas: tuple[int, int] = (2, 10)
     gpus: int = 0
+    memory_bytes: int | None = None
+    namespace: str = "default"
     registry: str = "registry.example.com"
 
     def __post_init__(self) -> None:
@@ -92,6 +99,11 @@ class Plan:
             raise UsageError(
                 f"There are no files for {self.choice.framework!r}; choose a model for "
                 f"{' or '.join(_CONTAINERS)}."
+            )
+        if self.choice.framework == "vllm" and self.memory_bytes is None:
+            raise UsageError(
+                "A choice's peak memory is not vLLM's: measure that of the server in the image, "
+                "and give it as memory_bytes."
             )
 
     @property
@@ -112,19 +124,30 @@ class Plan:
         return _CONTAINERS[self.choice.framework](self)
 
     @property
+    def peak_bytes(self) -> int:
+        """The peak memory of a replica."""
+        return self.memory_bytes or self.choice.peak_memory_bytes
+
+    @property
     def memory_mib(self) -> int:
-        """The measured peak, in MiB."""
-        return math.ceil(self.choice.peak_memory_bytes / _MIB)
+        """The peak, in MiB."""
+        return math.ceil(self.peak_bytes / _MIB)
 
     @property
     def limit_mib(self) -> int:
-        """The measured peak and some room, in MiB."""
-        return math.ceil(HEADROOM * self.choice.peak_memory_bytes / _MIB)
+        """The peak and some room, in MiB."""
+        return math.ceil(HEADROOM * self.peak_bytes / _MIB)
 
     @property
     def longest_answer_seconds(self) -> int:
         """Seconds for an answer that fills the context."""
         return math.ceil(self.choice.context / self.choice.decode_tokens_per_second)
+
+    @property
+    def kv_cache_gib(self) -> int:
+        """Room for the keys and values of every slot's context, in whole GiB."""
+        each = kv_cache_bytes(card(self.choice.model).architecture, self.choice.context)
+        return math.ceil(self.slots * each / _GIB)
 
 
 @dataclass(frozen=True)
@@ -149,7 +172,7 @@ class Container:
 
 @dataclass(frozen=True)
 class Reason:
-    """A value in a generated file and the measurement that it comes from."""
+    """A value in a generated file and what it comes from."""
 
     file: str
     line: str
@@ -161,14 +184,15 @@ def files(plan: Plan) -> dict[str, str]:
     """Return the text of every file, by name."""
     container, name = plan.container, plan.name
     key_file = "/etc/prometheus/secrets/api-key" if container.metrics_need_key else None
-    signals, rate = container.signals, plan.choice.decode_tokens_per_second
+    signals = container.signals
+    rate = plan.choice.decode_tokens_per_second if plan.slots == 1 else None
     rules = monitoring.rules(name, signals, plan.target_seconds, plan.waiting, rate)
     return {
         "Dockerfile": dockerfile(plan),
         "SHA256SUMS": "".join(f"{digest}  {path}\n" for path, digest in plan.sha256.items()),
         "compose.yaml": _yaml(compose(plan)),
         "kubernetes.yaml": _yaml(*kubernetes(plan)),
-        "prometheus.yaml": _yaml(monitoring.scrape(name, key_file)),
+        "prometheus.yaml": _yaml(monitoring.scrape(name, plan.namespace, key_file)),
         "rules.yaml": _yaml(rules),
         "adapter.yaml": _yaml(monitoring.adapter(signals)),
         "dashboard.json": json.dumps(
@@ -221,7 +245,6 @@ def compose(plan: Plan) -> dict[str, Any]:
         "security_opt": ["no-new-privileges:true"],
         "mem_limit": f"{plan.limit_mib}m",
         "cpus": float(plan.cores),
-        "stop_grace_period": f"{plan.longest_answer_seconds}s",
         "restart": "unless-stopped",
     }
     document: dict[str, Any] = {"services": {plan.name: service}}
@@ -243,9 +266,12 @@ def kubernetes(plan: Plan) -> list[dict[str, Any]]:
 
 
 def reasons(plan: Plan) -> list[Reason]:
-    """Return the values in the files that come from a measurement."""
+    """Return the values in the files that were measured, computed or simulated."""
     choice, container = plan.choice, plan.container
-    peak = f"peak memory with {plan.slots} x {choice.context} tokens"
+    tokens = f"{plan.slots} x {choice.context} tokens"
+    origin = ", as given" if plan.memory_bytes else _origin(choice, "peak memory")
+    peak = f"peak memory with {tokens}{origin}"
+    pace = f"{choice.decode_tokens_per_second:.0f} per second{_origin(choice, 'decode speed')}"
     start = f"{plan.startup_seconds:.1f} s from start to health, and {_PATIENCE} times as long"
     load = f"simulated: the most that keeps the p95 within {plan.target_seconds:g} s"
     metrics = (
@@ -253,18 +279,26 @@ def reasons(plan: Plan) -> list[Reason]:
         monitoring.adapted(container.signals.waiting),
     )
     deployed = "kubernetes.yaml"
+    space = str(plan.kv_cache_gib) if _KV_SPACE in container.environment else None
     return [
         Reason("SHA256SUMS", plan.model, next(iter(plan.sha256.values())), "the file's bytes"),
         Reason(deployed, "requests.memory", f"{plan.memory_mib}Mi", peak),
         Reason(deployed, "limits.memory", f"{plan.limit_mib}Mi", f"{HEADROOM} times that"),
         Reason(deployed, "requests.cpu", str(plan.cores), "the cores that were measured with"),
-        Reason(deployed, "failureThreshold", str(_start_attempts(plan)), start),
+        Reason(deployed, "startupProbe.failureThreshold", str(_start_attempts(plan)), start),
+        Reason(
+            deployed,
+            "preStop.sleep.seconds",
+            str(plan.longest_answer_seconds),
+            f"{choice.context} tokens at {pace}",
+        ),
         Reason(
             deployed,
             "terminationGracePeriodSeconds",
-            str(plan.longest_answer_seconds),
-            f"{choice.context} tokens at {choice.decode_tokens_per_second:.0f} per second",
+            str(plan.longest_answer_seconds + _TO_STOP),
+            f"that and {_TO_STOP} s to stop in",
         ),
+        *([Reason("Dockerfile", _KV_SPACE, space, f"GiB for {tokens}, computed")] if space else []),
         Reason(deployed, metrics[0], _quantity(plan.running), load),
         Reason(deployed, metrics[1], _quantity(plan.waiting), load),
     ]
@@ -280,7 +314,7 @@ def _deployment(plan: Plan) -> dict[str, Any]:
     pod = {
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
-        "terminationGracePeriodSeconds": plan.longest_answer_seconds,
+        "terminationGracePeriodSeconds": plan.longest_answer_seconds + _TO_STOP,
         "securityContext": {
             "runAsNonRoot": True,
             "runAsUser": _USER,
@@ -311,8 +345,9 @@ def _pod_container(plan: Plan) -> dict[str, Any]:
         "ports": [{"name": "http", "containerPort": container.port}],
         "resources": _resources(plan),
         "startupProbe": _probe(failureThreshold=_start_attempts(plan)),
-        "readinessProbe": _probe(failureThreshold=2),
+        "readinessProbe": _probe(failureThreshold=3, timeoutSeconds=5),
         "livenessProbe": _probe(periodSeconds=10, timeoutSeconds=5),
+        "lifecycle": {"preStop": {"sleep": {"seconds": plan.longest_answer_seconds}}},
         "securityContext": {
             "allowPrivilegeEscalation": False,
             "readOnlyRootFilesystem": True,
@@ -383,7 +418,7 @@ def _network_policy(plan: Plan) -> dict[str, Any]:
 
 
 def _manifest(version: str, kind: str, plan: Plan, spec: Mapping[str, Any]) -> dict[str, Any]:
-    metadata = {"name": plan.name, "labels": _labels(plan)}
+    metadata = {"name": plan.name, "namespace": plan.namespace, "labels": _labels(plan)}
     return {"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec}
 
 
@@ -399,6 +434,7 @@ def _llama_cpp(plan: Plan) -> Container:
             *("--model", f"/models/{plan.model}", "--alias", plan.choice.model),
             *("--ctx-size", str(tokens), "--parallel", str(plan.slots)),
             *("--threads", str(plan.cores), "--threads-batch", str(plan.cores)),
+            *("--cache-ram", "0"),  # saved prompts would fill 8 GiB beyond the peak
             *("--api-key-file", key, "--metrics", "--no-slots", "--no-ui", "--offline"),
         ],
         port=8080,
@@ -415,7 +451,7 @@ def _vllm(plan: Plan) -> Container:
         "VLLM_NO_USAGE_STATS": "1",
     }
     if not plan.gpus:
-        environment |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        environment |= {_KV_SPACE: str(plan.kv_cache_gib), "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
     return Container(
         server="vllm",
         image=VLLM_IMAGES["gpu" if plan.gpus else "cpu"],
@@ -442,6 +478,11 @@ def _labels(plan: Plan) -> dict[str, str]:
 
 def _secret(plan: Plan) -> str:
     return f"{plan.name}-api-key"
+
+
+def _origin(choice: Choice, quantity: str) -> str:
+    """Say how a choice's number was got, where the choice tells."""
+    return next((f", {row.how}" for row in choice.numbers if row.quantity == quantity), "")
 
 
 def _start_attempts(plan: Plan) -> int:

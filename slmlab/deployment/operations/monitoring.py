@@ -149,15 +149,16 @@ def recorded_page(server: str) -> str:
     return data_path("recorded", f"metrics_{server}.txt").read_text("utf-8")
 
 
-def scrape(name: str, key_file: str | None) -> dict[str, Any]:
+def scrape(name: str, namespace: str, key_file: str | None) -> dict[str, Any]:
     """Return Prometheus' own configuration: find a service's pods and read their `/metrics`.
 
-    `key_file` holds the API key, as Prometheus sees it, where the page asks for one.
+    `key_file` holds the API key, as Prometheus sees it, where the page asks for one. A pod of
+    another namespace gets no key, whatever label it carries.
     """
     labels = "__meta_kubernetes"
     job: dict[str, Any] = {
         "job_name": name,
-        "kubernetes_sd_configs": [{"role": "pod"}],
+        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [namespace]}}],
         "relabel_configs": [
             _keep(f"{labels}_pod_label_app_kubernetes_io_name", name),
             _keep(f"{labels}_pod_container_port_name", "http"),
@@ -175,21 +176,23 @@ def scrape(name: str, key_file: str | None) -> dict[str, Any]:
 
 
 def rules(
-    name: str, signals: Signals, target: float, waiting: float, rate: float
+    name: str, signals: Signals, target: float, waiting: float, rate: float | None
 ) -> dict[str, Any]:
     """Return a Prometheus rule file: recording rules, and alerts on what was measured.
 
     `target` is the p95 latency that was promised, in seconds; `waiting` the mean number of requests
     in the queue of a replica at the highest load that keeps it; `rate` the tokens per second that
-    one request gets.
+    each request gets, or None where that changes with the load.
     """
     waits, tokens = of(signals.waiting, name), of(signals.tokens, name)
     recorded = {
         "service:requests:in_flight": f"sum({of(signals.running, name)}) + sum({waits})",
         "service:new_tokens_per_second:rate1m": f"sum(rate({tokens}[1m]))",
     }
+    up = f'up{{job="{name}"}}'
+    down = f"{up} == 0 or absent({up})"
     alerts = [
-        _alert("Down", f'up{{job="{name}"}} == 0', "1m", "A replica does not answer."),
+        _alert("Down", down, "1m", "A replica does not answer, or there is none."),
         _alert(
             "Queueing",
             f"avg(avg_over_time({waits}[5m])) > {2 * max(waiting, 0.5):.2f}",
@@ -201,7 +204,7 @@ def rules(
         recorded["service:latency_seconds:p95"] = p95(signals.latency, name)
         slow = f"{p95(signals.latency, name)} > {target:.2f}"
         alerts.append(_alert("Slow", slow, "5m", "The p95 latency is above what was promised."))
-    if signals.writing:
+    if signals.writing and rate:
         pace = f"sum(rate({tokens}[5m])) / sum(rate({of(signals.writing, name)}[5m]))"
         slow = f"{pace} < {rate / 2:.1f}"
         alerts.append(_alert("SlowTokens", slow, "5m", "Tokens come at half the measured rate."))

@@ -22,7 +22,9 @@ function tell(words) {
 function showProblem(problem) {
   at('problem').textContent = problem ?? '';
   at('problem').hidden = !problem;
-  if (problem) at('problem').scrollIntoView({ block: 'nearest' });
+  if (!problem) return;
+  tell('');
+  at('problem').scrollIntoView({ block: 'nearest' });
 }
 
 function showProgress({ loaded, total }) {
