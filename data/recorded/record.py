@@ -6,6 +6,7 @@ and `vllm` to measure only that.
 
 import json
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -52,8 +53,7 @@ def vllm_load(source: Path) -> list[Measurement]:
     """Return what 16 requests get from llama.cpp and vLLM, and when a long text is answered."""
     prompts = [f"Explain in a few sentences what {number} can be used for." for number in range(16)]
     text = measurement.text("prose")[20_000:22_000]
-    with serve("llama_cpp", engines.prepare("llama_cpp", source, "F16")) as server:
-        rows = _loads(server, prompts, (1,))
+    rows = _one_by_one(engines.prepare("llama_cpp", source, "F16"), prompts)
     with serve("vllm", source, context=1024) as server:
         rows += _loads(server, prompts, (1, 2, 4, 8, 16))
         replies = load.run(server, [f"{text} {number}?" for number in range(2)], 1, max_tokens=2)
@@ -62,6 +62,17 @@ def vllm_load(source: Path) -> list[Measurement]:
         name, value = f"first token, text {kind}", reply.seconds_to_first_token
         rows.append(replace(rows[-1], quantity=name, value=value, conditions=conditions))
     return rows
+
+
+def _one_by_one(model: Path, prompts: Sequence[str]) -> list[Measurement]:
+    """Return what llama.cpp writes for the same requests one after another, without a server."""
+    with engines.load(model) as engine:
+        engine.generate(prompts[0], 4)
+        start = time.perf_counter()
+        written = [engine.generate([{"role": "user", "content": one}], 32) for one in prompts]
+        rate = sum(one.new_tokens for one in written) / (time.perf_counter() - start)
+    about = {"at_once": 1, "tokens": 32}
+    return [measurement.measured("llama_cpp", "throughput", rate, "tokens/s", **about)]
 
 
 def _loads(server: Server, prompts: Sequence[str], at_once: Sequence[int]) -> list[Measurement]:
