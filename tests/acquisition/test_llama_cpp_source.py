@@ -49,7 +49,7 @@ def pip_that_gives(monkeypatch, path: Path | None, stderr: str = "") -> list[lis
 
 def test_pinned_version_is_the_locked_one():
     project = tomllib.loads(Path(__file__).parents[2].joinpath("pyproject.toml").read_text())
-    assert f"llama-cpp-python=={VERSION}" in project["project"]["dependencies"]
+    assert f"llama-cpp-python[server]=={VERSION}" in project["project"]["dependencies"]
 
 
 def test_only_what_is_needed_is_unpacked_and_only_once(cache, tmp_path, monkeypatch):
