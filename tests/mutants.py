@@ -56,7 +56,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a recorded number looks measured",
-        "slmlab/show/__init__.py",
+        "slmlab/measurement/words.py",
         'return row.how + origin.get(row.how, "")',
         'return "measured" + origin.get(row.how, "")',
         ("tests/test_show.py::test_only_what_was_measured_here_looks_measured",),
