@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab.deployment import ollama_stand_in
 from slmlab.deployment.server import HOST, Launch, Server
+from slmlab.environments.guarded import finish
 from slmlab.errors import InvalidModelFile, ServerFailed, UsageError, first_line
 from slmlab.files import cache_path, sha256
 
@@ -243,7 +243,7 @@ def _known_modelfile(speaking: "Client", name: str) -> str:
 def _version(program: str) -> str:
     command = [program, "--version"]
     env = {**os.environ, "OLLAMA_HOST": f"{HOST}:1"}  # ask no server, which would have another one
-    done = subprocess.run(command, capture_output=True, text=True, timeout=30, env=env)
+    done = finish(command, env, timeout=30)
     found = re.search(r"\d+\.\d+\.\d+\S*", done.stdout + done.stderr)
     if not found:
         raise ServerFailed(f"{shlex.join(command)} names no version; install Ollama again.")

@@ -13,6 +13,7 @@ import tarfile
 import urllib.request
 from pathlib import Path
 
+from slmlab.environments.guarded import finish
 from slmlab.errors import FetchError, VerificationError
 from slmlab.files import cache_path, check_room, locked, whole_folder
 
@@ -88,13 +89,7 @@ def _said_by_npm() -> str | None:
     if npm is None:
         return None
     try:
-        done = subprocess.run(
-            [npm, "config", "get", "registry"],
-            capture_output=True,
-            text=True,
-            timeout=20,
-            stdin=subprocess.DEVNULL,
-        )
+        done = finish([npm, "config", "get", "registry"], timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None
     said = done.stdout.strip()
