@@ -34,6 +34,15 @@ def cache_path(*parts: str) -> Path:
     return (Path(root) if root else platformdirs.user_cache_path("slmlab")).joinpath(*parts)
 
 
+def progress_file() -> Path:
+    """Return where the learner's progress is kept: `$SLMLAB_PROGRESS`, or the user's data folder.
+
+    What else the learner has made lies beside it.
+    """
+    named = os.environ.get("SLMLAB_PROGRESS")
+    return Path(named) if named else platformdirs.user_data_path("slmlab") / "progress.json"
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:

@@ -6,6 +6,7 @@ of each request: the server takes another model than the one that was asked for,
 it finds a prompt too long, and writes a request that is wrong into its log.
 """
 
+import functools
 import json
 import os
 import re
@@ -231,17 +232,21 @@ def _prompt(llama: llama_cpp.Llama, asked: dict[str, Any]) -> str:
     if "messages" not in asked:
         prompt = asked.get("prompt") or ""
         return prompt if isinstance(prompt, str) else "".join(prompt)
-    template = llama.metadata.get("tokenizer.chat_template")
+    template = _template(llama)
     if template is None:
         return "\n".join(str(message.get("content")) for message in asked["messages"])
-    formatter = Jinja2ChatFormatter(template, *_special(llama))
-    return formatter(messages=asked["messages"]).prompt
+    return template(messages=asked["messages"]).prompt
 
 
-def _special(llama: llama_cpp.Llama) -> tuple[str, str]:
-    """Return the texts of the tokens that end and begin a sequence."""
+@functools.cache
+def _template(llama: llama_cpp.Llama) -> Jinja2ChatFormatter | None:
+    """Return the model's own chat template, compiled once, or None where it has none."""
+    source = llama.metadata.get("tokenizer.chat_template")
+    if source is None:
+        return None
     ids = (llama.token_eos(), llama.token_bos())
-    return tuple(llama.detokenize([one], special=True).decode() if one >= 0 else "" for one in ids)
+    texts = [llama.detokenize([one], special=True).decode() if one >= 0 else "" for one in ids]
+    return Jinja2ChatFormatter(source, *texts)
 
 
 def _where(problem: Exception) -> str:

@@ -7,14 +7,13 @@ import json
 import math
 import secrets
 import sys
-import threading
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from slmlab import environments
+from slmlab.deployment import metrics
 from slmlab.deployment.load import Summary
 from slmlab.deployment.metrics import total
 from slmlab.deployment.server import HOST, Launch, Server
@@ -152,24 +151,12 @@ def blocks(server: Server) -> int:
 
 @contextmanager
 def watching(server: Server, every: float = 0.1) -> Iterator[list[Moment]]:
-    """Give a list that grows by a `Moment` every so many seconds, and by a last one at the end."""
+    """Give a list that holds, after the block, a `Moment` for every so many seconds of it."""
     seen: list[Moment] = []
-    over = threading.Event()
     pool = blocks(server)
-    began = time.perf_counter()
-
-    def watch() -> None:
-        while not over.wait(every) and not server.closed:
-            seen.append(_moment(server, pool, began))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
+    with metrics.watch(server, every) as pages:
         yield seen
-    finally:
-        over.set()
-        watcher.join()
-    seen.append(_moment(server, pool, began))
+    seen += [_moment(page, pool) for page in pages]
 
 
 def prefixes(server: Server) -> Prefixes:
@@ -226,13 +213,12 @@ def as_measurements(
     ]
 
 
-def _moment(server: Server, pool: int, began: float) -> Moment:
-    found = server.metrics()
+def _moment(page: metrics.Moment, pool: int) -> Moment:
     return Moment(
-        seconds=time.perf_counter() - began,
-        blocks=round((pool - 1) * total(found, "vllm:kv_cache_usage_perc")),
-        running=int(total(found, "vllm:num_requests_running")),
-        waiting=int(total(found, "vllm:num_requests_waiting")),
+        seconds=page.seconds,
+        blocks=round((pool - 1) * total(page.samples, "vllm:kv_cache_usage_perc")),
+        running=int(total(page.samples, "vllm:num_requests_running")),
+        waiting=int(total(page.samples, "vllm:num_requests_waiting")),
     )
 
 

@@ -1,25 +1,15 @@
 """What this learner has answered, kept in one small file on this machine."""
 
 import json
-import os
 import warnings
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import platformdirs
-
 from slmlab.errors import SlmlabError
-from slmlab.files import locked, whole
+from slmlab.files import locked, progress_file, whole
 
 if TYPE_CHECKING:
     from slmlab.lessons.question import Verdict
-
-
-def progress_file() -> Path:
-    """Return where progress is kept: `$SLMLAB_PROGRESS`, or the user's data folder."""
-    named = os.environ.get("SLMLAB_PROGRESS")
-    return Path(named) if named else platformdirs.user_data_path("slmlab") / "progress.json"
 
 
 def read() -> dict[str, dict[str, str | int]]:

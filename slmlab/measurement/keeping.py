@@ -1,23 +1,19 @@
 """What a learner has measured, kept on this machine from one lab to the next."""
 
 import json
-import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-import platformdirs
-
 from slmlab.errors import SlmlabError
-from slmlab.files import locked, whole
+from slmlab.files import locked, progress_file, whole
 from slmlab.measurement.record import Measurement
 
 
 def own_folder() -> Path:
     """Return the folder of the learner's own results: where progress is kept, too."""
-    named = os.environ.get("SLMLAB_PROGRESS")
-    return Path(named).parent if named else platformdirs.user_data_path("slmlab")
+    return progress_file().parent
 
 
 def keep(measurements: Sequence[Measurement], lab: str) -> None:

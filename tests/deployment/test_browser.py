@@ -504,13 +504,17 @@ def test_a_conversation_with_the_keyboard_alone(page):
     assert page.evaluate("document.activeElement.id") == "question"
 
 
-@pytest.mark.slow
-def test_a_question_while_an_answer_runs_is_told_to_wait_or_sent_when_it_has_stopped(page):
+def load_and_begin_a_long_answer(page):
     page.keyboard.press("Enter")
     is_loaded(page)
     page.keyboard.type("Tell me a long story about a fox.")
     page.keyboard.press("Enter")
     until(page, "document.querySelectorAll('.text')[1]?.textContent.length > 5")
+
+
+@pytest.mark.slow
+def test_a_question_while_an_answer_runs_is_told_to_wait_or_sent_when_it_has_stopped(page):
+    load_and_begin_a_long_answer(page)
     page.keyboard.type("What is the capital of France?")
     page.keyboard.press("Enter")
     assert page.inner_text("#status") == "The model is still answering; Escape stops it."
@@ -532,11 +536,7 @@ def test_a_question_while_an_answer_runs_is_told_to_wait_or_sent_when_it_has_sto
 
 @pytest.mark.slow
 def test_another_model_can_be_loaded_while_the_first_still_answers(page):
-    page.keyboard.press("Enter")
-    is_loaded(page)
-    page.keyboard.type("Tell me a long story about a fox.")
-    page.keyboard.press("Enter")
-    until(page, "document.querySelectorAll('.text')[1]?.textContent.length > 5")
+    load_and_begin_a_long_answer(page)
     page.focus("#change")
     page.keyboard.press("Enter")
     assert page.evaluate("document.activeElement.id") == "model"

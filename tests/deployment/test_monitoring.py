@@ -7,9 +7,10 @@ import time
 import pytest
 from promql_parser import VectorSelector, parse, walk
 
-from slmlab.deployment.metrics import Sample, samples
+from slmlab.deployment import metrics
+from slmlab.deployment.metrics import Moment, Sample, samples
 from slmlab.deployment.operations import monitoring
-from slmlab.deployment.operations.monitoring import SIGNALS, Moment
+from slmlab.deployment.operations.monitoring import SIGNALS
 
 EVERY_PROMETHEUS_HAS = {"up"}
 every_server = pytest.mark.parametrize("server", SIGNALS)
@@ -128,7 +129,7 @@ class FakeServer:
 
 def test_a_watch_looks_before_during_and_after_and_forgives_a_page_that_does_not_come():
     server = FakeServer()
-    with monitoring.watch(server, every=0.01) as moments:
+    with metrics.watch(server, every=0.01) as moments:
         assert len(moments) == 1
         while server.asked < 4:
             time.sleep(0.01)
@@ -140,7 +141,7 @@ def test_a_watch_looks_before_during_and_after_and_forgives_a_page_that_does_not
 
 def test_a_watch_ends_with_its_block():
     server = FakeServer()
-    with pytest.raises(KeyError), monitoring.watch(server, every=0.01):
+    with pytest.raises(KeyError), metrics.watch(server, every=0.01):
         raise KeyError
     asked = server.asked
     time.sleep(0.05)
@@ -183,7 +184,7 @@ def test_the_watched_page_of_a_real_server_shows_the_queue(smollm2):
     signals = SIGNALS["llama_cpp"]
     with (
         serve("llama_cpp", smollm2, context=256) as server,
-        monitoring.watch(server, 0.02) as moments,
+        metrics.watch(server, 0.02) as moments,
     ):
         replies = load.run(server, ["Count to ten."] * 6, 3, 8)
     assert all(reply.ok for reply in replies)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from slmlab import environments, tiers
-from slmlab.deployment import load, serve, vllm
+from slmlab.deployment import load, metrics, serve, vllm
 from slmlab.deployment.server import Launch, start
 from slmlab.errors import NotPossibleHere, ServerFailed, UsageError
 
@@ -131,7 +131,7 @@ def test_blocks_are_taken_while_requests_run_and_given_back(server):
     tokens = replies[0].prompt_tokens + replies[0].new_tokens
     assert max(moment.blocks for moment in seen) <= 4 * -(-tokens // vllm.BLOCK_TOKENS)
     assert max(moment.blocks for moment in seen) >= 4
-    assert vllm._moment(server, 256, 0.0).blocks == 0
+    assert vllm._moment(metrics.Moment(0.0, server.metrics()), 256).blocks == 0
 
 
 @here

@@ -18,9 +18,8 @@ from typing import Any, Self
 from urllib.parse import quote, unquote, urlsplit
 
 from slmlab.deployment.browser import wllama
+from slmlab.deployment.server import HOST
 from slmlab.machine import usable_threads
-
-HOST = "127.0.0.1"
 
 ISOLATION = {
     "Cross-Origin-Opener-Policy": "same-origin",

@@ -273,25 +273,10 @@ def app(store: Store, settings: Settings) -> FastAPI:
     async def show(request: Request) -> dict[str, Any]:
         return stand_in.shown((await _read(request, Named)).called())
 
-    @serving.post("/api/generate")
-    async def generate(request: Request) -> Response:
-        ask = await _read(request, Generate)
-        return await _respond(stand_in.generate(ask), request, ask.stream)
-
-    @serving.post("/api/chat")
-    async def chat(request: Request) -> Response:
-        ask = await _read(request, Chat)
-        return await _respond(stand_in.chat(ask), request, ask.stream)
-
-    @serving.post("/api/create")
-    async def create(request: Request) -> Response:
-        ask = await _read(request, Create)
-        return await _respond(stand_in.create(ask), request, ask.stream)
-
-    @serving.post("/api/pull")
-    async def pull(request: Request) -> Response:
-        ask = await _read(request, Stream)
-        return await _respond(stand_in.pull(ask), request, ask.stream)
+    serving.post("/api/generate")(_in_parts(Generate, stand_in.generate))
+    serving.post("/api/chat")(_in_parts(Chat, stand_in.chat))
+    serving.post("/api/create")(_in_parts(Create, stand_in.create))
+    serving.post("/api/pull")(_in_parts(Stream, stand_in.pull))
 
     @serving.post("/api/copy")
     async def copy(request: Request) -> Response:
@@ -369,6 +354,16 @@ async def _read(request: Request, kind: type[Kind]) -> Kind:
         wrong = problem.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, wrong["loc"]))
         raise Failure(f"{where}: {wrong['msg']}" if where else wrong["msg"]) from None
+
+
+def _in_parts(kind: type[Stream], answer: Callable[[Any], Parts]) -> Callable:
+    """Return what reads a request and answers it in parts, or with all of them as one."""
+
+    async def route(request: Request) -> Response:
+        ask = await _read(request, kind)
+        return await _respond(answer(ask), request, ask.stream)
+
+    return route
 
 
 async def _respond(parts: Parts, request: Request, stream: bool) -> Response:

@@ -1,18 +1,14 @@
-"""Watching a server: its metrics while a load runs, and rules and a dashboard made of them.
+"""Reading what was watched of a server, and the rules and the dashboard that watch it.
 
 Every name here stands on the page that the server meant really gives; the tests read both.
 """
 
 import re
-import threading
-import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from slmlab.deployment.metrics import Sample, total
-from slmlab.deployment.server import Server
+from slmlab.deployment.metrics import Moment, Sample, total
 from slmlab.files import data_path
 
 
@@ -52,44 +48,6 @@ SIGNALS = {
     ),
 }
 """The signals of llama.cpp's own server, of vLLM, and of the server in this package."""
-
-
-@dataclass(frozen=True)
-class Moment:
-    """A server's metrics page, `seconds` after the watch began."""
-
-    seconds: float
-    samples: Sequence[Sample]
-
-
-@contextmanager
-def watch(server: Server, every: float = 0.25) -> Iterator[list[Moment]]:
-    """Read a server's metrics before the block, every so many seconds in it, and once after it.
-
-    The list that is given grows meanwhile. A page that does not come is left out.
-    """
-    moments: list[Moment] = []
-    over = threading.Event()
-    began = time.perf_counter()
-
-    def look() -> None:
-        with suppress(OSError):
-            samples = server.metrics()
-            moments.append(Moment(time.perf_counter() - began, samples))
-
-    def keep_looking() -> None:
-        while not over.wait(every):
-            look()
-
-    look()
-    watcher = threading.Thread(target=keep_looking, daemon=True)
-    watcher.start()
-    try:
-        yield moments
-    finally:
-        over.set()
-        watcher.join()
-        look()
 
 
 def values(moments: Sequence[Moment], expression: str) -> list[float]:
