@@ -122,8 +122,9 @@ def test_too_long_a_run_is_stopped_with_all_it_started(environment, tmp_path):
 @pytest.mark.parametrize("by", [signal.SIGKILL, signal.SIGINT])
 def test_nothing_is_left_when_we_are_killed(environment, tmp_path, by):
     note = tmp_path / "child"
-    code = (
-        "import sys; from pathlib import Path; from slmlab.environments import Environment; "
+    code = (  # a shell has its background jobs ignore SIGINT, and they hand that on
+        "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "from pathlib import Path; from slmlab.environments import Environment; "
         "Environment('bare', Path(sys.argv[1])).run(['-c', sys.argv[2], sys.argv[3]])"
     )
     ours = subprocess.Popen(
