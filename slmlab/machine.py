@@ -4,13 +4,17 @@ A container's limits count, not the host's: llama.cpp sizes its threads from the
 would start eight threads for a quota of one.
 """
 
+import ctypes
 import functools
+import gc
 import hashlib
 import math
 import os
 import platform
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +22,13 @@ from pathlib import Path
 from slmlab.errors import NotPossibleHere
 
 CGROUP = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+_MEMORY = (
+    ("", "memory.max", "memory.current", ""),
+    ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
+)
+"""Of cgroup v2 and v1: controller, files of limit and use, and how counts of memory.stat begin."""
+
 _FEATURES = (
     "avx2",
     "avx512f",
@@ -87,18 +98,32 @@ def available_memory_bytes(cgroup: Path = CGROUP) -> int:
     import psutil
 
     free = psutil.virtual_memory().available
-    limit, used = _cgroup_memory(cgroup)
-    return int(min(free, max(0, limit - used)))
+    return int(min([free, *(max(0, limit - used) for limit, used in _cgroup_memory(cgroup))]))
 
 
 def check_memory(needed: int, what: str) -> None:
-    """Raise `NotPossibleHere` where something would take more bytes of memory than are free."""
+    """Raise `NotPossibleHere` where something would take more bytes of memory than are free.
+
+    What this process has done with is given back first.
+    """
+    give_back_memory()
     free = available_memory_bytes()
     if needed > free:
         raise NotPossibleHere(
             f"{what} needs about {needed / 1e9:.1f} GB of memory and {free / 1e9:.1f} GB are free; "
             f"close programs or take a smaller model or quantisation."
         )
+
+
+def give_back_memory() -> None:
+    """Give memory that this process has freed back to the system, which glibc does not by itself.
+
+    It keeps small and middle-sized pieces for later: after ONNX Runtime, many hundreds of MB.
+    """
+    gc.collect()
+    if sys.platform == "linux":
+        with suppress(AttributeError):  # another C library
+            ctypes.CDLL(None).malloc_trim(0)
 
 
 def installed_version(package: str) -> str:
@@ -147,49 +172,61 @@ def _cpu() -> tuple[str, set[str]]:
     return fields.get("model name") or platform.machine(), set(flags.split())
 
 
+def _cgroups(cgroup: Path, controller: str = "") -> list[Path]:
+    """Return the folders of the cgroups that this process is in: its own and all above it.
+
+    `controller` is one of v1, such as "memory"; without one, they are those of v2. A container
+    often shows only the outermost, which is then its own.
+    """
+    root = cgroup / controller
+    lines = [word.split(":", 2) for word in _words(MEMBERSHIP) if word.count(":") > 1]
+    inside = next((path for _, names, path in lines if controller in names.split(",")), "/")
+    folders = [root.joinpath(*Path(inside).parts[1:end]) for end in range(1, inside.count("/") + 2)]
+    return [folder for folder in folders if folder.is_dir()]
+
+
 def _cpu_quota(cgroup: Path) -> float:
-    """Return the cores' worth of time that the cgroup allows; infinity if it sets none.
+    """Return the cores' worth of time that the cgroups allow; infinity if they set none.
 
-    cgroup v2 keeps "QUOTA PERIOD" or "max PERIOD" in `cpu.max`, v1 two files under `cpu/`.
+    cgroup v2 keeps "QUOTA PERIOD" or "max PERIOD" in `cpu.max`, v1 two files.
     """
-    quota, period = [*_words(cgroup / "cpu.max"), "max", "1"][:2]
-    if quota == "max":
-        quota = (_words(cgroup / "cpu" / "cpu.cfs_quota_us") or ["-1"])[0]
-        period = (_words(cgroup / "cpu" / "cpu.cfs_period_us") or ["1"])[0]
-    return int(quota) / int(period) if int(quota) > 0 else math.inf
+    quotas = [_words(folder / "cpu.max") for folder in _cgroups(cgroup)]
+    for folder in _cgroups(cgroup, "cpu"):
+        quotas.append(_words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us"))
+    set_ones = [words for words in quotas if words and words[0] not in ("max", "-1")]
+    return min((int(quota) / int(period) for quota, period in set_ones), default=math.inf)
 
 
-def _cgroup_memory(cgroup: Path) -> tuple[float, float]:
-    """Return the cgroup's memory limit and use in bytes; no limit is infinity.
+def _cgroup_memory(cgroup: Path) -> list[tuple[int, int]]:
+    """Return limit and use in bytes of each cgroup around this process that has a limit.
 
-    Pages of files that were not read again lately do not count as used: the kernel gives them up
-    before it lets a process die.
+    Pages of files do not count as used: the kernel gives them up before it lets a process die.
     """
-    for folder, limit, used, cached in (
-        (cgroup, "memory.max", "memory.current", "inactive_file"),
-        (
-            cgroup / "memory",
-            "memory.limit_in_bytes",
-            "memory.usage_in_bytes",
-            "total_inactive_file",
-        ),
-    ):
-        words = _words(folder / limit)
-        if words and words[0] != "max":
-            counts = _words(folder / "memory.stat")
-            files = dict(zip(counts[::2], counts[1::2], strict=False)).get(cached, "0")
-            return float(words[0]), float((_words(folder / used) or ["0"])[0]) - float(files)
-    return math.inf, 0.0
+    found = []
+    for controller, limit, used, prefix in _MEMORY:
+        for folder in _cgroups(cgroup, controller):
+            words = _words(folder / limit)
+            if words and words[0] != "max":
+                taken = int(_words(folder / used)[0]) - _file_bytes(folder, prefix)
+                found.append((int(words[0]), taken))
+    return found
+
+
+def _file_bytes(cgroup: Path, prefix: str) -> int:
+    counts = _words(cgroup / "memory.stat")
+    stat = dict(zip(counts[::2], map(int, counts[1::2]), strict=False))
+    return sum(stat.get(f"{prefix}{kind}_file", 0) for kind in ("active", "inactive"))
 
 
 def _memory_limit_bytes(cgroup: Path = CGROUP) -> int:
     import psutil
 
-    return int(min(psutil.virtual_memory().total, _cgroup_memory(cgroup)[0]))
+    limits = [limit for limit, _ in _cgroup_memory(cgroup)]
+    return int(min([psutil.virtual_memory().total, *limits]))
 
 
 def _words(path: Path) -> list[str]:
     try:
-        return path.read_text("ascii").split()
+        return path.read_text("utf-8", errors="replace").split()
     except OSError:
         return []

@@ -28,6 +28,7 @@ from slmlab.deployment.foundry_local import SETTINGS, register, request, runtime
 from slmlab.deployment.registry import folder_digest
 from slmlab.deployment.roles import Access, Account
 from slmlab.errors import NotAllowed, SlmlabError
+from slmlab.machine import give_back_memory
 
 _LARGEST_BODY = 4_000_000
 _MOST_WAITING = 64
@@ -75,7 +76,10 @@ class Chat:
             raise Refusal(503, f"{_MOST_WAITING} requests are waiting already; try again later.")
         try:
             with self._turn:
-                yield
+                try:
+                    yield
+                finally:
+                    give_back_memory()  # the session's: hundreds of MB where a context is long
         finally:
             self._waiting.release()
 
