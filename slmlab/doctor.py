@@ -2,18 +2,20 @@
 
 Nothing is downloaded. The minutes are those of the reference machine, which stand in each lab's
 metadata, times this machine's slowness: found by writing a few tokens with the model if it is in
-the cache, and by reading memory if it is not.
+the cache, and by reading memory if it is not. `against` compares them with what a run took.
 """
 
+import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from slmlab import deployment, engines, environments, machine
+from slmlab import deployment, engines, environments, machine, tiers
 from slmlab.acquisition import cached
 from slmlab.deployment.browser import chromium
 from slmlab.engines import llama_cpp
+from slmlab.errors import NotPossibleHere, UsageError
 from slmlab.files import cache_path, free_bytes
 from slmlab.measurement import Measurement
 from slmlab.notebooks.labs import Lab, find_labs
@@ -36,6 +38,18 @@ REFERENCE_DECODE = Measurement(MODEL, "decode speed", 115.0, "tokens/s", **_REFE
 REFERENCE_BANDWIDTH = Measurement("memory", "read bandwidth", 31.0e9, "bytes/s", **_REFERENCE)
 """Speeds of the machine on which the minutes in the labs' metadata were taken."""
 
+_REFERENCE_CORES = 2
+_SHARED = 0.2
+"""How much longer a lab takes on one core than on two, as a share; writing tokens does not show it,
+for that waits for memory. Recorded on 2026-11-22 with eight labs in a pod of one CPU: the longer of
+their CPU time and of their time on two idle cores is, on average, 1.2 times the latter."""
+
+_BANDWIDTH_BYTES = 2**29
+"""Free memory below which reading memory is not timed: it takes half of that."""
+
+CLOSE = 0.3
+"""How far from what was measured an estimate may lie, as a share of it."""
+
 
 @dataclass(frozen=True)
 class LabCheck:
@@ -56,7 +70,9 @@ class LabCheck:
 class Facts:
     """What the answer depends on.
 
-    `memory_bytes` and `disk_bytes` are free now, the latter where the cache is;
+    `memory_bytes` and `disk_bytes` are free now, the latter where the cache is; `cores` are those
+    that may be used at once, `features` the processor's instructions that matter to engines;
+    `engines` are those that run here, environments among them, and `models` those here already;
     `download_bytes` is what the model still needs there, `environment_bytes` what each
     environment that is not ready needs; `engine_problems` and `server_problems` say of each
     engine and server that cannot run why; `slowness` is this machine's time divided by the
@@ -71,6 +87,36 @@ class Facts:
     server_problems: dict[str, str]
     slowness: float
     pace: str
+    cores: int = _REFERENCE_CORES
+    features: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    models: tuple[str, ...] = field(default=(MODEL,))
+
+    def __str__(self) -> str:
+        return "\n".join(
+            (
+                f"{self.cores} {'core' if self.cores == 1 else 'cores'}, "
+                f"{self.memory_bytes / 1e9:.1f} GB of memory and {self.disk_bytes / 1e9:.0f} GB of "
+                f"disk are free; its processor has {', '.join(self.features) or 'nothing extra'}.",
+                f"Engines and environments that run: {', '.join(self.engines) or 'none'}.",
+                f"Models that are here: {', '.join(self.models) or 'none'}.",
+                self.pace,
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """An estimate beside what a run of the lab took, both in minutes."""
+
+    lab: str
+    estimated: float
+    measured: float
+
+    @property
+    def is_close(self) -> bool:
+        """Whether the estimate lies within `CLOSE` of what was measured."""
+        return abs(self.estimated - self.measured) <= CLOSE * self.measured
 
 
 def doctor(facts: Facts | None = None, labs: Sequence[Lab] | None = None) -> list[LabCheck]:
@@ -88,10 +134,35 @@ def report() -> dict[str, Any]:
     }
 
 
+def against(report: Path, checks: Sequence[LabCheck]) -> list[Comparison]:
+    """Compare estimates with what the labs took whose executed notebooks are in a report's folder.
+
+    Those that passed with the quick profile count, and that the doctor had said would run. Raises
+    `UsageError` where there are none.
+    """
+    minutes = {check.lab: check.minutes for check in checks if check.status != "recorded"}
+    took = {path.stem: _minutes(path) for path in sorted(report.glob("*.ipynb"))}
+    found = [Comparison(lab, minutes[lab], took[lab]) for lab in minutes if took.get(lab)]
+    if not found:
+        raise UsageError(
+            f"{report} has no labs that ran here with the quick profile; run `slmlab run` first."
+        )
+    return found
+
+
+def _minutes(executed: Path) -> float | None:
+    """Return the minutes of an executed notebook; None unless it passed with the quick profile."""
+    about = json.loads(executed.read_text("utf-8"))["metadata"].get("papermill", {})
+    passed = about.get("exception") is None and about.get("duration")
+    quick = about.get("parameters", {}).get("profile") == "quick"
+    return about["duration"] / 60 if passed and quick else None
+
+
 def look() -> Facts:
     """Find out what matters about this machine, in a second or two."""
-    model = cached(MODEL)
-    lacking = {row["name"]: row["why_not"] for row in engines.overview() if not row["runs"]}
+    here, model = machine.this_machine(), cached(MODEL)
+    rows = engines.overview()
+    lacking = {row["name"]: row["why_not"] for row in rows if not row["runs"]}
     slowness, pace = _slowness(model.path if model and "llama_cpp" not in lacking else None)
     return Facts(
         memory_bytes=machine.available_memory_bytes(),
@@ -104,6 +175,10 @@ def look() -> Facts:
         server_problems=_server_problems(),
         slowness=slowness,
         pace=pace,
+        cores=here.cores,
+        features=here.features,
+        engines=tuple(row["name"] for row in rows if row["runs"]),
+        models=tuple(name for name in tiers.cards() if cached(name)),
     )
 
 
@@ -163,16 +238,30 @@ def _obstacle(lab: Lab, facts: Facts) -> str | None:
 
 def _slowness(model: Path | None) -> tuple[float, str]:
     """Return this machine's time over the reference machine's, and how it was found."""
-    if model is None:
-        rate = machine.read_bandwidth()
-        return REFERENCE_BANDWIDTH.value / rate, (
-            f"Minutes are scaled by how fast memory is read: {rate / 1e9:.1f} GB/s here, "
-            f"{REFERENCE_BANDWIDTH.value / 1e9:.1f} GB/s on the reference machine."
-        )
+    try:
+        ratio, pace = _writing(model) if model else _reading()
+    except NotPossibleHere as problem:
+        return 1.0, f"Minutes are those of the reference machine, untested: {problem}"
+    alone = 1 + _SHARED * max(0, _REFERENCE_CORES / machine.usable_threads() - 1)
+    if alone > 1:
+        pace += f" With one core, a lab takes {alone:.1f} times as long as with two."
+    return alone * ratio, pace
+
+
+def _writing(model: Path) -> tuple[float, str]:
     with llama_cpp.load(model, context=64) as engine:
         tries = [engine.generate("One, two, three, four,", max_tokens=24) for _ in range(3)]
     rate = max(generation.decode_tokens_per_second for generation in tries)
     return REFERENCE_DECODE.value / rate, (
         f"Minutes are scaled by how fast the model writes: {rate:.0f} tokens per second here, "
         f"{REFERENCE_DECODE.value:.0f} on the reference machine."
+    )
+
+
+def _reading() -> tuple[float, str]:
+    machine.check_memory(_BANDWIDTH_BYTES, "Timing how fast memory is read")
+    rate = machine.read_bandwidth()
+    return REFERENCE_BANDWIDTH.value / rate, (
+        f"Minutes are scaled by how fast memory is read: {rate / 1e9:.1f} GB/s here, "
+        f"{REFERENCE_BANDWIDTH.value / 1e9:.1f} GB/s on the reference machine."
     )

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 from slmlab import doctor
+from slmlab.cli import main
+from slmlab.errors import UsageError
 from slmlab.notebooks.labs import Lab
 
 GOOD = doctor.Facts(
@@ -133,10 +135,87 @@ def test_without_the_model_the_pace_comes_from_memory_bandwidth(tmp_path, monkey
     assert not (tmp_path / "not").exists()
 
 
+def test_with_too_little_memory_to_time_anything_the_minutes_are_the_reference_machines(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 10**8)
+    facts = doctor.look()
+    assert facts.slowness == 1.0
+    assert "untested: Timing how fast memory is read needs about 0.5 GB" in facts.pace
+
+
+def test_one_core_takes_longer_than_two_at_the_same_pace(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("slmlab.machine.read_bandwidth", lambda: doctor.REFERENCE_BANDWIDTH.value)
+    paces = {}
+    for cores in (1, 2, 8):
+        monkeypatch.setattr("slmlab.machine.usable_threads", lambda cores=cores: cores)
+        paces[cores] = doctor.look()
+    assert [facts.slowness for facts in paces.values()] == [1.2, 1.0, 1.0]
+    assert "With one core, a lab takes 1.2 times as long" in paces[1].pace
+
+
+def test_what_was_found_is_said_in_words():
+    found = replace(
+        GOOD, cores=1, features=("avx2", "avx512f"), engines=("llama_cpp", "olive"), models=()
+    )
+    assert str(found).splitlines() == [
+        "1 core, 8.0 GB of memory and 50 GB of disk are free; its processor has avx2, avx512f.",
+        "Engines and environments that run: llama_cpp, olive.",
+        "Models that are here: none.",
+        GOOD.pace,
+    ]
+
+
+def executed(folder, name, minutes, profile="quick", exception=None):
+    run = {"duration": 60 * minutes, "parameters": {"profile": profile}, "exception": exception}
+    notebook = {"metadata": {"papermill": run}}
+    (folder / f"{name}.ipynb").write_text(json.dumps(notebook))
+
+
+CHECKS = [
+    doctor.LabCheck("03_quantization", "runs", "", 1.2),
+    doctor.LabCheck("04_llama_cpp", "runs smaller", "", 1.4),
+    doctor.LabCheck("05_olive", "recorded", "", 0.0),
+]
+
+
+def test_estimates_are_compared_with_what_a_run_took(tmp_path):
+    for name in ("03_quantization", "04_llama_cpp", "05_olive", "06_mlx"):
+        executed(tmp_path, name, minutes=1.0)
+    found = doctor.against(tmp_path, CHECKS)
+    assert [(one.lab, one.estimated, one.measured) for one in found] == [
+        ("03_quantization", 1.2, 1.0),
+        ("04_llama_cpp", 1.4, 1.0),
+    ]
+    assert [one.is_close for one in found] == [True, False]
+
+
+@pytest.mark.parametrize("otherwise", [{"profile": "full"}, {"exception": True}])
+def test_only_a_quick_run_that_passed_is_compared(tmp_path, otherwise):
+    executed(tmp_path, "03_quantization", 1.0, **otherwise)
+    with pytest.raises(UsageError, match="no labs that ran here with the quick profile"):
+        doctor.against(tmp_path, CHECKS)
+
+
+@pytest.mark.parametrize(("measured", "code"), [(1.1, 0), (2.0, 1)])
+def test_the_command_fails_where_too_few_estimates_are_close(
+    tmp_path, monkeypatch, capsys, measured, code
+):
+    executed(tmp_path, "03_quantization", measured)
+    monkeypatch.setattr(doctor, "doctor", lambda: CHECKS)
+    assert main(["doctor", "--against", str(tmp_path), "--json"]) == code
+    said = json.loads(capsys.readouterr().out)
+    assert said["labs"] == [{"lab": "03_quantization", "estimated": 1.2, "measured": measured}]
+    assert said["close"] == 1 - code
+
+
 def test_the_report_names_every_lab_and_is_plain_json(tmp_path, monkeypatch):
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
     report = json.loads(json.dumps(doctor.report()))
     assert report["machine"]["cores"] >= 1
+    assert {"memory_bytes", "models", "engines", "features"} <= report["machine"]["free"].keys()
     assert {"00_start_here"} <= {lab["lab"] for lab in report["labs"]}
     for lab in report["labs"]:
         assert list(lab) == ["lab", "status", "why", "minutes"]

@@ -7,7 +7,7 @@ import json
 import math
 import secrets
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -211,6 +211,17 @@ def as_measurements(
             )
         )
     ]
+
+
+def recorded_rates(rows: Iterable[Measurement]) -> tuple[dict[int, float], float]:
+    """Return recorded tokens per second: vLLM's by requests at once, and llama.cpp's with one."""
+    found = {
+        (row.subject, row.conditions["at_once"]): row.value
+        for row in rows
+        if row.quantity == "throughput"
+    }
+    rates = {at_once: rate for (name, at_once), rate in found.items() if name == "vllm"}
+    return rates, found["llama_cpp", 1]
 
 
 def _moment(page: metrics.Moment, pool: int) -> Moment:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from slmlab import show
+from slmlab.measurement import Measurement
 from slmlab.olive import OldName
 from slmlab.show import COLOURS
 
@@ -80,6 +81,17 @@ def nodes(graphs: Mapping[str, Mapping[str, int]], guess: Any = ...) -> "Figure"
         ax.get_legend().remove()
     picture.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=3)
     return picture
+
+
+def recorded_candidates(rows: Sequence[Measurement]) -> dict[str, tuple[float, float, float]]:
+    """Return milliseconds a token, perplexity and peak bytes of what was recorded, by name."""
+    found: dict[str, dict[str, float]] = {}
+    for row in rows:
+        found.setdefault(row.subject.removeprefix("onnx "), {})[row.quantity] = row.value
+    return {
+        name: (1000 / one["decode speed"], one["perplexity"], one["peak memory"])
+        for name, one in found.items()
+    }
 
 
 def _by_kind(counts: Mapping[str, int]) -> dict[str, tuple[str, int]]:

@@ -11,6 +11,7 @@ from slmlab import environments, tiers
 from slmlab.deployment import load, metrics, serve, vllm
 from slmlab.deployment.server import Launch, start
 from slmlab.errors import NotPossibleHere, ServerFailed, UsageError
+from slmlab.measurement import recorded
 
 NAMES = "Repeat these names, all of them: " + "Anna, Bert, Carl, Dora, Emil. " * 4
 LLAMA = "llama-3-8b"
@@ -211,3 +212,15 @@ def test_nothing_of_it_is_left_where_the_process_that_started_it_is_killed(smoll
     ours.wait()
     assert gone(processes, port)
     assert set(Path("/dev/shm").glob("psm_*")) <= shared
+
+
+def test_recorded_rates_are_those_of_the_record_by_requests_at_once():
+    rows = recorded("vllm")
+    rates, alone = vllm.recorded_rates(rows)
+    assert list(rates) == [1, 2, 4, 8, 16]
+    found = {
+        (row.subject, row.conditions["at_once"]): row.value
+        for row in rows
+        if (row.quantity, row.unit) == ("throughput", "tokens/s")
+    }
+    assert found == {**{("vllm", n): rate for n, rate in rates.items()}, ("llama_cpp", 1): alone}

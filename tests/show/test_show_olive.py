@@ -1,5 +1,8 @@
 """The pictures of lab 05 show the numbers they are given."""
 
+import pytest
+
+from slmlab.measurement import recorded
 from slmlab.olive import OldName
 from slmlab.show import olive as pictures
 
@@ -58,3 +61,15 @@ def test_the_table_marks_olives_front():
 def test_names_say_whether_they_are_still_there():
     [row] = pictures.names([OldName("old", False, "new", True)]).to_dict("records")
     assert row == {"in the program": "old", "still there": "no", "today": "new", "there": "yes"}
+
+
+def test_recorded_candidates_are_milliseconds_perplexity_and_bytes():
+    rows = recorded("olive")
+    found = pictures.recorded_candidates(rows)
+    assert list(found) == ["float32", "INT8 dynamic", "INT4 in blocks"]
+    values = {(row.subject, row.quantity): row.value for row in rows}
+    for name, (milliseconds, perplexity, peak) in found.items():
+        subject = f"onnx {name}"
+        assert 1000 / milliseconds == pytest.approx(values[subject, "decode speed"])
+        assert perplexity == values[subject, "perplexity"]
+        assert peak == values[subject, "peak memory"]
