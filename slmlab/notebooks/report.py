@@ -85,6 +85,7 @@ def _body(notebook: "NotebookNode") -> str:
         exclude_anchor_links=True,
         preprocessors=["nbconvert.preprocessors.CoalesceStreamsPreprocessor"],
     )
+    notebook.metadata.pop("widgets", None)  # their scripts are not here; the plain view is
     return exporter.from_notebook_node(notebook)[0]
 
 

@@ -94,23 +94,34 @@ def figure(fig: "Figure", alt: str) -> None:
     its `alt`, which JupyterLab and nbconvert prefer.
     """
     from IPython.display import display
-    from matplotlib import pyplot as plt
 
-    if not alt.strip():
-        raise ValueError("A picture needs a text alternative that says what it shows.")
-    buffer = io.BytesIO()
-    fig.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
-    plt.close(fig)
-    png = base64.b64encode(buffer.getvalue()).decode("ascii")
+    png = as_png(fig)
     display(
         {
             "image/png": png,
-            "text/html": f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">',
+            "text/html": as_image(png, alt),
             "text/plain": f"[picture: {alt}]",
         },
         metadata={"image/png": {"alt": alt}},
         raw=True,
     )
+
+
+def as_png(fig: "Figure") -> str:
+    """Return a matplotlib figure as the base64 of its PNG."""
+    from matplotlib import pyplot as plt
+
+    buffer = io.BytesIO()
+    fig.savefig(buffer, format="png", dpi=100, bbox_inches="tight")
+    plt.close(fig)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def as_image(png: str, alt: str) -> str:
+    """Return the base64 of a PNG as HTML; raises `ValueError` without a text alternative."""
+    if not alt.strip():
+        raise ValueError("A picture needs a text alternative that says what it shows.")
+    return f'<img src="data:image/png;base64,{png}" alt="{escape(alt)}">'
 
 
 def guess(ax: "Axes", guess: Any, unit: str, axis: str = "x") -> None:
@@ -174,6 +185,7 @@ def as_html(frame: "DataFrame") -> str:
 
     with pd.option_context("display.max_colwidth", None):
         text = frame.to_html(index=False, border=0, justify="left")
+    text = text.replace("<th>", '<th scope="col" style="text-align: left">')
     return text.replace("<td>", '<td style="text-align: left">')
 
 

@@ -12,6 +12,7 @@ from slmlab.show import COLOURS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from pandas import DataFrame
 
 _REQUIREMENTS = (
     "memory",
@@ -50,12 +51,17 @@ def _brief(name: str, brief: Brief) -> dict[str, str]:
 
 def choices(decision: Decision, most: int = 5) -> None:
     """Display the first choices of a decision, or a line that says nothing is left."""
-    import pandas as pd
-
     if not decision.choices:
         print(f"Nothing meets {decision.brief.name}; {len(decision.excluded)} were left out.")
         return
-    show.table(pd.DataFrame([_choice(choice) for choice in decision.choices[:most]]))
+    show.table(ranking(decision, most))
+
+
+def ranking(decision: Decision, most: int = 5) -> "DataFrame":
+    """Return the first choices of a decision as a table, one row a choice."""
+    import pandas as pd
+
+    return pd.DataFrame([_choice(choice) for choice in decision.choices[:most]])
 
 
 def _choice(choice: Choice) -> dict[str, Any]:
