@@ -1,0 +1,55 @@
+"""The pages that this course makes itself shut nobody out, in light and in dark."""
+
+import axe
+import pytest
+
+from slmlab.deployment import browser
+from slmlab.measurement import measured, recorded
+from slmlab.quantization import quantize
+from slmlab.selection import brief, decide
+from slmlab.selection.dossier import Talk, write
+from slmlab.selection.rules import Finding
+
+HOLDS = (True, False, None)  # each has a colour of its own
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def chat_site(smollm2, tmp_path):
+    with browser.Site([quantize(smollm2, ["Q4_0"])[0].path], {"threads": [1]}) as running:
+        yield running
+
+
+def test_the_chat_page_before_and_after_an_answer(page, chat_site):
+    page.goto(chat_site.url)
+    page.wait_for_selector("#load:focus")
+    assert axe.violations_in_light_and_dark(page) == []
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#asking:not([hidden])")
+    page.keyboard.type("What is the capital of France?")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".text:has-text('Paris')")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(".below")
+    assert axe.violations_in_light_and_dark(page) == []
+
+
+def test_the_dossier(page, tmp_path):
+    rows = [
+        measured("llama_cpp Q4_0", "file", 92e6, "bytes"),
+        measured("llama_cpp Q4_0", "decode speed", 180.0, "tokens/s", 3.0, tokens=24),
+        measured("llama_cpp Q4_0", "perplexity", 14.3, "", 0.4, chunks=2, context=256),
+    ]
+    findings = [Finding(f"Rule {holds}", holds, "14.3 > 11.7", "measured") for holds in HOLDS]
+    path = write(
+        decide(brief("phone")),
+        rows,
+        {"06_mlx": recorded("mlx")},
+        findings,
+        Talk("llama_cpp 1.0, a model", "What is a token?", "A piece of text."),
+        {"tiers.q1": {"outcome": "correct"}},
+        tmp_path / "dossier.html",
+    )
+    page.goto(path.as_uri())
+    assert axe.violations_in_light_and_dark(page) == []
