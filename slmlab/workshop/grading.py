@@ -1,0 +1,96 @@
+"""Give labs to nbgrader: each answer becomes a cell it collects, each check a test it marks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from slmlab.errors import UsageError
+from slmlab.files import whole_folder
+from slmlab.lessons import questions
+from slmlab.lessons.question import Question
+from slmlab.notebooks.labs import Lab
+from slmlab.workshop.handout import blank
+
+if TYPE_CHECKING:
+    from nbformat import NotebookNode
+
+_ANSWER = "### BEGIN SOLUTION\n{solution}\n### END SOLUTION"
+_CHECK = """\
+verdict = {check}
+print(verdict)
+### BEGIN HIDDEN TESTS
+assert verdict.outcome == "correct", verdict.message
+### END HIDDEN TESTS"""
+_CONFIG = '''\
+"""What nbgrader needs to know of the labs of slmlab."""
+
+import os
+from pathlib import Path
+
+# Marking checks answers too; it leaves your own progress alone.
+os.environ["SLMLAB_PROGRESS"] = str(Path(__file__).resolve().with_name("progress.json"))
+
+c = get_config()
+c.CourseDirectory.course_id = "slmlab"
+c.ClearSolutions.code_stub = {"python": "answer = ..."}
+c.Execute.timeout = 600
+'''
+
+
+def nbgrader_course(labs: Sequence[Lab], out: Path) -> None:
+    """Write a course folder for nbgrader: an assignment for each lab, and `nbgrader_config.py`.
+
+    Raises `UsageError` where `out` has something in it, and `LabError` for a lab in which an
+    answer or a guess is filled in.
+    """
+    import nbformat
+
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UsageError(f"{out} has something in it already: name a new or an empty folder.")
+    with whole_folder(out) as aside:
+        for lab in labs:
+            assignment = aside / "source" / lab.name
+            assignment.mkdir(parents=True)
+            nbformat.write(nbgrader_source(lab), assignment / lab.path.name)
+        (aside / "nbgrader_config.py").write_text(_CONFIG, "utf-8")
+
+
+def nbgrader_source(lab: Lab) -> "NotebookNode":
+    """Return the instructor's version of a lab, in which every question is worth one point.
+
+    nbgrader takes the solutions and the tests out for the learners, and puts the tests back to
+    mark. Raises `LabError` for a lab in which an answer or a guess is filled in.
+    """
+    notebook = blank(lab)
+    for question in questions(lab.unit):
+        for cell in notebook.cells:
+            if question.name in cell.metadata.get("tags", ()):
+                _make_answer(cell, question)
+            elif cell.source.splitlines()[-1:] == [_check(question)]:
+                _make_test(cell, question)
+    return notebook
+
+
+def _make_answer(cell: "NotebookNode", question: Question) -> None:
+    unit = cell.source.partition("#")[2].strip()
+    measured = question.check_call.removeprefix("check(answer").strip(", )")
+    remarks = [f"# {unit}"] if unit else []
+    if measured:
+        remarks.append(f"# Compute it from {measured}: the machine that marks measures anew.")
+    cell.source = "\n".join([*remarks, _ANSWER.format(solution=question.solution_code)])
+    cell.metadata["nbgrader"] = _metadata(f"{question.name}-answer", solution=True)
+
+
+def _make_test(cell: "NotebookNode", question: Question) -> None:
+    before = cell.source.removesuffix(_check(question))
+    cell.source = before + _CHECK.format(check=_check(question))
+    cell.metadata["nbgrader"] = _metadata(question.name, grade=True, locked=True, points=1)
+
+
+def _check(question: Question) -> str:
+    return f"{question.name}.{question.check_call}"
+
+
+def _metadata(grade_id: str, **roles: Any) -> dict[str, Any]:
+    none = {"grade": False, "solution": False, "locked": False, "task": False}
+    return {"schema_version": 3, "grade_id": grade_id, **none, **roles}

@@ -1,0 +1,204 @@
+"""The wheels of the lock for other machines: pip downloads them, nothing is installed.
+
+The lock holds every package, so that pip never resolves anything. It decides here, and not in
+pip, which lines apply to a machine: pip would ask the machine on which it runs.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from zipfile import ZipFile
+
+from slmlab.acquisition.fetching import verify
+from slmlab.acquisition.llama_cpp_source import PACKAGE, SHA256
+from slmlab.environments.guarded import finish, last_words
+from slmlab.errors import FetchError, UsageError
+from slmlab.files import cache_path, locked, whole_folder
+
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
+"""The version of Python that is running, as `3.11`."""
+
+_BUILD_THE_COURSE = ("hatchling", "editables")
+_BUILD_LLAMA_CPP = ("scikit-build-core", "cmake", "ninja")
+_PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
+_CUDA = "torch/lib/libtorch_cuda.so"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A kind of machine: the tags of the wheels that run on it, and what markers are told."""
+
+    tags: tuple[str, ...]
+    sys_platform: str
+    os_name: str
+    platform_system: str
+    platform_machine: str
+
+    def markers(self, release: str) -> dict[str, str]:
+        """Return what markers are told there by a release of Python, such as `3.11.0`."""
+        names = ("sys_platform", "os_name", "platform_system", "platform_machine")
+        return {
+            **{name: getattr(self, name) for name in names},
+            "implementation_name": "cpython",
+            "platform_python_implementation": "CPython",
+            "python_version": release.rpartition(".")[0],
+            "python_full_version": release,
+        }
+
+
+def _linux(machine: str) -> Platform:
+    glibc = tuple(f"manylinux_2_{minor}_{machine}" for minor in range(36, 4, -1))
+    tags = (*glibc, f"manylinux2014_{machine}", f"linux_{machine}")
+    return Platform(tags, "linux", "posix", "Linux", machine)
+
+
+PLATFORMS = {
+    "linux-x86_64": _linux("x86_64"),
+    "linux-aarch64": _linux("aarch64"),
+    "macos-arm64": Platform(("macosx_14_0_arm64",), "darwin", "posix", "Darwin", "arm64"),
+    "windows-x86_64": Platform(("win_amd64",), "win32", "nt", "Windows", "AMD64"),
+}
+
+
+def here() -> str:
+    """Return the name of the platform on which we run, which may be none of `PLATFORMS`."""
+    system = {"Darwin": "macos"}.get(platform.system(), platform.system().lower())
+    machine = {"amd64": "x86_64"}.get(platform.machine().lower(), platform.machine().lower())
+    return f"{system}-{machine}"
+
+
+def check(platforms: Sequence[str]) -> None:
+    """Raise `UsageError` for a platform that there is no lock for."""
+    for name in platforms:
+        if name not in PLATFORMS:
+            raise UsageError(
+                f"Nothing can be packed for {name!r}; choose among {', '.join(PLATFORMS)}."
+            )
+
+
+def gather(lock: Path, platforms: Sequence[str], pythons: Sequence[str], folder: Path) -> list[str]:
+    """Put the wheels of a lock, and what builds the rest, into `folder`; return remarks on them.
+
+    Raises `FetchError` with pip's reason where a package cannot be had for one of the platforms.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    remarks = []
+    for name in platforms:
+        for python in pythons:
+            _say(f"Downloading the wheels for {name}, Python {python} ...")
+            _download_lock(lock, name, python, folder)
+        remarks.append(_llama_cpp(_pinned(lock), name, pythons, folder))
+    _say("Downloading what builds the course ...")
+    _download(_BUILD_THE_COURSE, folder, "--only-binary=:all:")
+    return remarks
+
+
+def applying(lock: Path, name: str, release: str) -> list[str]:
+    """Return the lines of a lock for a platform and a release of Python, without llama.cpp's."""
+    from packaging.requirements import Requirement
+
+    markers = PLATFORMS[name].markers(release)
+    lines = [line for line in lock.read_text("utf-8").splitlines() if line[:1] not in ("", "#")]
+    return [
+        f"{pin.name}{pin.specifier}"
+        for pin in map(Requirement, lines)
+        if pin.name != PACKAGE and (not pin.marker or pin.marker.evaluate(markers))
+    ]
+
+
+def llama_cpp_wheel(version: str) -> Path:
+    """Return llama-cpp-python as a wheel for machines like this one, built once and then kept.
+
+    What pip has built for this machine's own use may need its newest instructions and would crash
+    elsewhere; this one runs on any x86-64 processor with AVX2, and on any ARM one. Building takes
+    about five minutes on two cores. Raises `FetchError` with the reason.
+    """
+    home = cache_path("wheels", f"{PACKAGE}-{version}")
+    with locked(home):
+        if not any(home.glob("*.whl")):
+            _say(f"Building {PACKAGE} {version} for other processors than this one, once ...")
+            flags = f"{os.environ.get('CMAKE_ARGS', '')} -DGGML_NATIVE=OFF".strip()
+            with whole_folder(home) as aside:
+                aside.mkdir()
+                command = ["wheel", "--no-deps", "--no-cache-dir", "--wheel-dir", aside]
+                _pip([*command, f"{PACKAGE}=={version}"], aside.parent, CMAKE_ARGS=flags)
+    return next(home.glob("*.whl"))
+
+
+def _download_lock(lock: Path, name: str, python: str, folder: Path) -> None:
+    """Download what the first and the last release of a Python version need."""
+    first, last = (f"{python}.{release}" for release in (0, 99))
+    pins = applying(lock, name, first)
+    torch = [pin for pin in pins if pin.startswith("torch==")]
+    if torch and name.startswith("linux"):
+        cpu_only = ("--retries", "0", "--timeout", "15", "--index-url", _PYTORCH_CPU)
+        with suppress(FetchError):
+            _download(torch, folder, "--no-deps", *_for(name, first), *cpu_only)
+    _download(pins, folder, "--no-deps", *_for(name, first))
+    if besides := [pin for pin in applying(lock, name, last) if pin not in pins]:
+        _download(besides, folder, "--no-deps", *_for(name, last))
+    for wheel in folder.glob("torch-*linux*.whl"):
+        if any(file.endswith(_CUDA) for file in ZipFile(wheel).namelist()):
+            raise FetchError(
+                f"PyTorch's build for CPUs could not be had for {name}, and the other one needs "
+                f"gigabytes of NVIDIA's libraries; pack where {_PYTORCH_CPU} can be reached."
+            )
+
+
+def _for(name: str, release: str) -> list[str]:
+    """Return what makes pip choose wheels for another machine."""
+    tags = () if name == here() else PLATFORMS[name].tags
+    platforms = [option for tag in tags for option in ("--platform", tag)]
+    return ["--only-binary=:all:", "--python-version", release, *platforms]
+
+
+def _llama_cpp(version: str, name: str, pythons: Sequence[str], folder: Path) -> str:
+    """Put llama-cpp-python into the folder: built for this platform, as source for others."""
+    if name == here():
+        wheel = llama_cpp_wheel(version)
+        (folder / wheel.name).write_bytes(wheel.read_bytes())
+        system = " ".join(platform.libc_ver()).strip() or platform.platform(terse=True)
+        return f"{name}: {PACKAGE} was built with {system}, and needs that or a newer one."
+    _download([f"{PACKAGE}=={version}"], folder, "--no-deps", "--no-binary", PACKAGE)
+    verify(next(folder.glob("llama_cpp_python-*.tar.gz")), SHA256[version])
+    for python in pythons:
+        _download(_BUILD_LLAMA_CPP, folder, *_for(name, f"{python}.0"))
+    return (
+        f"{name}: {PACKAGE} is there as source only, which is compiled while it installs: that "
+        f"takes a C++ compiler and about five minutes."
+    )
+
+
+def _pinned(lock: Path) -> str:
+    """Return the version of llama-cpp-python in a lock."""
+    lines = lock.read_text("utf-8").splitlines()
+    return next(line.partition("==")[2] for line in lines if line.startswith(f"{PACKAGE}=="))
+
+
+def _download(packages: Sequence[str], folder: Path, *options: str) -> None:
+    _pip(["download", "--dest", folder, "--find-links", folder, *options, *packages], folder.parent)
+
+
+def _pip(command: Sequence[str | Path], beside: Path, **variables: str) -> None:
+    """Run pip, whose temporary files lie beside what it makes and go with them."""
+    with TemporaryDirectory(dir=beside, prefix=".pip-") as aside:
+        quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
+        done = finish(
+            [sys.executable, "-m", "pip", *command, *quiet],
+            os.environ | {"TMPDIR": aside} | variables,
+        )
+    if done.returncode:
+        reason = last_words(done.returncode, done.stderr).removeprefix("ERROR: ")
+        raise FetchError(
+            f"pip could not get all that has to be packed ({reason}); connect to a network, or "
+            f"name another package index in PIP_INDEX_URL."
+        )
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
