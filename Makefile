@@ -6,15 +6,28 @@ REPORT ?= build/report
 
 BIN := $(VENV)/bin
 MODEL := smollm2-135m-instruct
+SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
 
-.PHONY: help run test lab bench mutants lock clean
+.PHONY: help run test test-browser setup-browser lab book bench test-pack \
+	test-small-machines test-binder mutants lock clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"
 	@echo "make test     run the whole test suite"
+	@echo "make setup-browser, make test-browser"
+	@echo "              install Chromium; go through every lab in it as a learner would"
 	@echo "make lab      open JupyterLab at the labs"
+	@echo "make book     build the course as a site from executed labs, build/book/index.html"
 	@echo "make bench    compare our measurements with llama.cpp's own tools"
+	@echo "make test-hub"
+	@echo "              ten learners at a JupyterHub (as root, on Linux); mark a lab with nbgrader"
+	@echo "make test-pack"
+	@echo "              pack the course, and install and use it where there is no network"
+	@echo "make test-small-machines"
+	@echo "              run every lab with 2 GB and one CPU, as on Binder"
+	@echo "make test-binder"
+	@echo "              build what Binder builds, and run labs 00 to 03 there without a network"
 	@echo "make mutants  break ten functions, one at a time, and see that the tests notice"
 	@echo "make lock     pin the dependencies of pyproject.toml again"
 	@echo "make clean    remove the environment and the report; the model cache stays"
@@ -27,13 +40,43 @@ run: $(VENV)/.learner
 
 test: $(VENV)/.tester
 	$(BIN)/pytest
-	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=600 labs
+	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=600 --ignore=labs/mine labs
+
+# Where a Chromium, Chrome or Edge is installed already, that one is taken.
+setup-browser: $(VENV)/.tester
+	@$(BIN)/python -c 'from slmlab.deployment.browser import chromium; exit(chromium.why_not())' || \
+		{ $(SUDO) apt-get update && $(SUDO) apt-get install --yes --no-install-recommends chromium; }
+	$(BIN)/python tests/browser/axe.py
+
+test-browser: setup-browser
+	$(BIN)/pytest tests/browser --all-labs
 
 lab: $(VENV)/.learner
 	$(BIN)/jupyter lab --ServerApp.root_dir=labs
 
+# With REPOSITORY=https://github.com/OWNER/slmlab, each lab has a button that opens it on Binder.
+book: $(VENV)/.learner
+	$(BIN)/slmlab book --report $(REPORT) --out build/book --repository "$(REPOSITORY)"
+
 bench: $(VENV)/.tester
 	$(BIN)/python tests/bench.py
+
+HUB_LEARNERS ?= 10
+HUB_LABS ?= 00 01 02 03
+test-hub: $(VENV)/.tester
+	HUB_LEARNERS=$(HUB_LEARNERS) HUB_LABS="$(HUB_LABS)" \
+		$(BIN)/pytest tests/hub tests/hub/real_nbgrader.py
+
+test-pack: $(VENV)/.tester
+	$(BIN)/python tests/pack_offline.py
+
+# In a pod as Binder gives it, 2 GB and one CPU, which takes cgroups: root, on Linux.
+test-small-machines: $(VENV)/.tester
+	ALL_LABS=1 $(BIN)/pytest tests/test_small_machines.py
+
+# What Binder does to build its image, llama.cpp compiled anew, and the first labs without a network.
+test-binder: $(VENV)/.tester
+	BINDER=1 $(BIN)/pytest tests/test_binder.py
 
 mutants: $(VENV)/.tester
 	$(BIN)/python tests/mutants.py
@@ -41,8 +84,10 @@ mutants: $(VENV)/.tester
 lock: $(VENV)/.tester
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
 		-o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra azure --extra test --universal \
+	$(BIN)/uv pip compile pyproject.toml --extra azure --extra hub --extra test --universal \
 		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
+	$(BIN)/uv pip compile --group book --universal --python-version 3.11 --no-annotate \
+		-o slmlab/environments/book.txt
 	$(BIN)/uv pip compile --group olive --universal --python-version 3.11 --no-annotate \
 		-o slmlab/environments/olive.txt
 	$(BIN)/uv pip compile --group vllm --universal --python-version 3.11 --no-annotate \

@@ -10,6 +10,7 @@ import json
 import os
 import sys
 import tempfile
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -53,7 +54,12 @@ def _parser() -> argparse.ArgumentParser:
             added.add_argument("--json", action="store_true", help="print JSON")
         return added
 
-    add("doctor", _doctor, "Say what each lab will do on this machine, why, and for how long.")
+    doctor = add(
+        "doctor", _doctor, "Say what each lab will do on this machine, why, and for how long."
+    )
+    doctor.add_argument(
+        "--against", metavar="DIR", type=Path, help="compare with what `slmlab run` took"
+    )
     add("models", _models, "List the model cards.")
 
     fetch = add("fetch", _fetch, "Bring a verified model file here; its path comes last.", False)
@@ -100,10 +106,40 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("model", metavar="MODEL", help="a name from `slmlab models`, or a file")
     serve.add_argument("--port", metavar="N", type=int, help="(default: a free one)")
 
+    mirror = add("mirror", _mirror, "Serve models as the Hub does, until Ctrl-C.", False)
+    _add_models(mirror, "a name from `slmlab models`, DIR, or OWNER/NAME=DIR")
+    mirror.add_argument("--address", metavar="A", default="127.0.0.1", help="to listen on")
+    mirror.add_argument("--port", metavar="N", type=int, default=0, help="(default: a free one)")
+
+    pack = add("pack", _pack, "Write a hand-out that installs without a network.", False)
+    pack.add_argument("--out", metavar="DIR", type=Path, required=True, help="new or empty")
+    _add_models(pack, "names from `slmlab models` (default: the course's)", "--models")
+    pack.add_argument(
+        "--platforms", metavar="P", nargs="+", default=(), help="as macos-arm64 (default: this one)"
+    )
+    pack.add_argument(
+        "--pythons", metavar="V", nargs="+", default=(), help="as 3.12 (default: this one)"
+    )
+    pack.add_argument("--archive", action="store_true", help="write DIR.zip, not a folder")
+
     run = add("run", _run, "Execute labs and write a report; its path comes last.", False)
     run.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
     run.add_argument("--profile", metavar="P", default="quick", help="quick, standard or full")
     run.add_argument("--out", metavar="DIR", type=Path, default=Path("build/report"))
+
+    book = add("book", _book, "Build the course as a site; its first page comes last.", False)
+    book.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
+    book.add_argument(
+        "--report",
+        metavar="DIR",
+        type=Path,
+        default=Path("build/report"),
+        help="where `slmlab run` put them; what is missing or older is executed",
+    )
+    book.add_argument("--out", metavar="DIR", type=Path, default=Path("build/book"))
+    book.add_argument(
+        "--repository", metavar="URL", default="", help="of this course, for launch buttons"
+    )
 
     verify = add("verify", _verify, "Prove every question in a fresh kernel.", False)
     verify.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
@@ -111,22 +147,76 @@ def _parser() -> argparse.ArgumentParser:
         "--solved", action="store_true", help="also execute each lab with the solutions filled in"
     )
 
-    add("progress", _progress, "Show which questions have been answered.")
+    progress = add("progress", _progress, "Show which questions have been answered.")
+    progress.add_argument(
+        "--merge",
+        metavar="FILE",
+        nargs="+",
+        help="of a room: its progress files, each FILE, LABEL=FILE or a folder of them",
+    )
+    progress.add_argument("--out", metavar="PAGE", type=Path, help="write what was merged as HTML")
+    progress.add_argument("--anonymous", action="store_true", help="give learners numbers")
+
+    handout = add("handout", _handout, "Write labs for learners, solved, and with notes.", False)
+    handout.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
+    handout.add_argument("--out", metavar="DIR", type=Path, required=True, help="new or empty")
+    handout.add_argument(
+        "--executed", metavar="DIR", type=Path, help="of `slmlab run`: its numbers, for the notes"
+    )
+
+    reset = add("reset", _reset, "Give a lab back as the course has it; yours is kept.", False)
+    reset.add_argument("lab", metavar="LAB", help="such as 03")
+
+    nbgrader = add("nbgrader", _nbgrader, "Write labs as a course that nbgrader marks.", False)
+    nbgrader.add_argument("labs", metavar="LAB", nargs="*", help="such as 03 (default: all)")
+    nbgrader.add_argument("--out", metavar="DIR", type=Path, required=True, help="new or empty")
     return parser
 
 
-def _doctor(options: argparse.Namespace) -> None:
+def _add_models(command: argparse.ArgumentParser, help: str, name: str = "models") -> None:
+    command.add_argument(name, metavar="MODEL", nargs="+", help=help)
+    command.add_argument(
+        "--accept-license", action="store_true", help="you have read and accept their licences"
+    )
+
+
+def _doctor(options: argparse.Namespace) -> int | None:
     from slmlab import doctor
 
+    if options.against:
+        return _against(options)
     if options.json:
         return _json(doctor.report())
     facts = doctor.look()
     checks = doctor.doctor(facts)
-    _remark(facts.pace)
+    _remark(str(facts))
     _table(
         ("lab", "here", ">minutes", "why"),
         [(check.lab, check.status, f"{check.minutes:.1f}", check.why) for check in checks],
     )
+
+
+def _against(options: argparse.Namespace) -> int:
+    from slmlab import doctor
+
+    found = doctor.against(options.against, doctor.doctor())
+    close = sum(one.is_close for one in found)
+    if options.json:
+        _json({"labs": [asdict(one) for one in found], "close": close})
+    else:
+        _table(
+            ("lab", ">estimated minutes", ">measured", "within 30 %"),
+            [
+                (
+                    one.lab,
+                    f"{one.estimated:.1f}",
+                    f"{one.measured:.1f}",
+                    "yes" if one.is_close else "no",
+                )
+                for one in found
+            ],
+        )
+    return int(4 * close < 3 * len(found))
 
 
 def _models(options: argparse.Namespace) -> None:
@@ -371,6 +461,40 @@ def _serve(options: argparse.Namespace) -> None:
             server.join()
 
 
+def _mirror(options: argparse.Namespace) -> None:
+    from slmlab.acquisition import mirror
+
+    files = mirror.chosen(options.models, options.accept_license)
+    with mirror.serve(files, host=options.address, port=options.port) as server:
+        for repository in server.repositories.values():
+            _remark(f"serving {repository.name}, revision {repository.revision}")
+        _remark("on each learner's machine, before Python or Jupyter starts (on Windows: set):")
+        print(f"export HF_ENDPOINT={server.address}", flush=True)
+        if options.address == "127.0.0.1":
+            _remark("only this machine can reach it; for a room, name its address with --address")
+        _remark("Ctrl-C ends it")
+        with suppress(KeyboardInterrupt):
+            while True:
+                time.sleep(3600)
+
+
+def _pack(options: argparse.Namespace) -> None:
+    from slmlab.workshop import packing
+
+    made = packing.pack(
+        options.out,
+        options.models or [packing.DEFAULT_MODEL],
+        options.platforms,
+        options.pythons,
+        options.archive,
+        options.accept_license,
+    )
+    for remark in made.remarks:
+        _remark(remark)
+    _remark(f"{quantity(made.bytes, 'bytes')} in {len(made.parts)} parts; README.txt says more")
+    print(made.path)
+
+
 def _run(options: argparse.Namespace) -> int:
     from slmlab.notebooks.labs import find_labs
     from slmlab.notebooks.report import write_report
@@ -379,6 +503,13 @@ def _run(options: argparse.Namespace) -> int:
     runs = run(find_labs(options.labs), options.out, options.profile)
     print(write_report(runs, options.out, options.profile))
     return exit_code(runs)
+
+
+def _book(options: argparse.Namespace) -> None:
+    from slmlab.notebooks.book import write_book
+    from slmlab.notebooks.labs import find_labs
+
+    print(write_book(find_labs(options.labs), options.report, options.out, options.repository))
 
 
 def _verify(options: argparse.Namespace) -> int:
@@ -405,7 +536,41 @@ def _verify(options: argparse.Namespace) -> int:
     return int(any(proof.faults for proof in proofs))
 
 
-def _progress(options: argparse.Namespace) -> None:
+def _progress(options: argparse.Namespace) -> int | None:
+    if options.merge:
+        return _merged(options)
+    if options.out or options.anonymous:
+        raise UsageError("--out and --anonymous go with --merge; name the files to merge.")
+    return _own_progress(options)
+
+
+def _merged(options: argparse.Namespace) -> int:
+    from slmlab.workshop import merging
+
+    room = merging.merge(options.merge, merging.course())
+    for sentence in room.left_out:
+        _remark(sentence)
+    shown = merging.without_names(room) if options.anonymous else room
+    if options.out:
+        merging.write_page(shown, options.out)
+    if options.json:
+        _json(merging.as_data(shown))
+    elif options.out:
+        print(options.out)
+    else:
+        _table(
+            ("learner", "last answer", ">correct"),
+            [
+                (one.label, one.where or "-", f"{one.correct(room.titles)} of {len(room.titles)}")
+                for one in shown.learners
+            ],
+        )
+        stopping = [f"{tally.question} ({tally.incorrect})" for tally in shown.stopping()]
+        _remark(f"stops people: {', '.join(stopping) or 'no question'}")
+    return int(bool(room.left_out))
+
+
+def _own_progress(options: argparse.Namespace) -> None:
     from slmlab.lessons import progress, questions
     from slmlab.notebooks.labs import find_labs
 
@@ -427,6 +592,36 @@ def _progress(options: argparse.Namespace) -> None:
     )
     done = sum(entry["outcome"] == "correct" for entry in found.values())
     _remark(f"{done} of {len(found)} correct; kept in {progress.progress_file()}")
+
+
+def _handout(options: argparse.Namespace) -> None:
+    from slmlab.notebooks.labs import find_labs
+    from slmlab.workshop.handout import hand_out
+
+    hand_out(find_labs(options.labs), options.out, options.executed)
+    _remark(f"learner, solutions and instructor are in {options.out}")
+    print(options.out)
+
+
+def _nbgrader(options: argparse.Namespace) -> None:
+    from slmlab.notebooks.labs import find_labs
+    from slmlab.workshop.grading import nbgrader_course
+
+    nbgrader_course(find_labs(options.labs), options.out)
+    print(options.out)
+
+
+def _reset(options: argparse.Namespace) -> None:
+    from slmlab.workshop.resetting import reset
+
+    done = reset(options.lab)
+    if not done.changed:
+        _remark(f"{done.lab.stem} is as the course has it; there is nothing to do")
+    elif done.kept:
+        _remark(f"yours is kept as {done.kept}")
+    if done.changed:
+        _remark("where it is open in JupyterLab: File, Reload Notebook from Disk")
+    print(done.lab)
 
 
 def _json(value: Any) -> None:

@@ -97,6 +97,40 @@ def test_an_environment_that_cannot_be_made_is_exit_code_3(slmlab, tmp_path, mon
     assert err.startswith("slmlab: The olive environment needs") and err.count("\n") == 1
 
 
+def test_mirror_says_what_learners_set_and_ends_with_ctrl_c(slmlab, tmp_path, monkeypatch):
+    def ctrl_c(_):
+        raise KeyboardInterrupt
+
+    (tmp_path / "config.json").write_text("{}")
+    monkeypatch.setattr("time.sleep", ctrl_c)
+    code, out, err = slmlab("mirror", f"room/tiny={tmp_path}")
+    assert code == 0
+    assert re.fullmatch(r"export HF_ENDPOINT=http://127\.0\.0\.1:\d+\n", out)
+    assert "serving room/tiny, revision " in err and "only this machine can reach it" in err
+
+
+def test_mirror_asks_for_a_licence_to_be_accepted(slmlab):
+    code, _, err = slmlab("mirror", "gemma-3-270m")
+    assert code == 2
+    assert err.startswith("slmlab: Gemma 3 270M comes under the licence 'gemma'")
+
+
+def test_pack_ends_with_its_path(slmlab, tmp_path, monkeypatch):
+    from slmlab.workshop import packing
+
+    asked = []
+
+    def pack(*arguments):
+        asked.extend(arguments)
+        return packing.Pack(tmp_path / "stick.zip", 10**9, [], ["Beware."])
+
+    monkeypatch.setattr(packing, "pack", pack)
+    code, out, err = slmlab("pack", "--out", tmp_path / "stick", "--archive", "--pythons", "3.12")
+    assert (code, out) == (0, f"{tmp_path / 'stick.zip'}\n")
+    assert "Beware." in err
+    assert asked == [tmp_path / "stick", [packing.DEFAULT_MODEL], (), ["3.12"], True, False]
+
+
 @pytest.fixture
 def serve_script(monkeypatch):
     """Let `serve` start a script, whatever engine and model are asked for."""
