@@ -22,6 +22,8 @@ _PACKAGES = {
     "mlx": ("mlx-lm", "mlx"),
 }
 NAMES = tuple(_PACKAGES)
+ELSEWHERE = ("olive", "vllm")
+"""Frameworks that run in an environment of their own."""
 
 
 def load(
@@ -51,12 +53,12 @@ def prepare(engine: str, source: Path, precision: str) -> Path:
 
 
 def overview() -> list[dict[str, Any]]:
-    """Return a row for each engine and each environment: whether it runs here, or why not.
+    """Return a row for each engine and framework: whether it runs here, or why not.
 
     A row has `name`, `runs` (bool), `version` (None where it is not installed), `precisions` that
     `prepare` makes, and `why_not` (None where it runs).
     """
-    return [*map(_engine_row, NAMES), *map(_environment_row, environments.NAMES)]
+    return [*map(_engine_row, NAMES), *map(_environment_row, ELSEWHERE)]
 
 
 def packages(engine: str) -> tuple[str, ...]:

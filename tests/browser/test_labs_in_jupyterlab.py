@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import axe
 import pytest
-from learner import THEMES, Jupyter, Notebook, jupyterlab
 from nbformat import NotebookNode
+from visitor import THEMES, Jupyter, Notebook, jupyterlab
 
 from slmlab.lessons import questions
 from slmlab.lessons.question import Question

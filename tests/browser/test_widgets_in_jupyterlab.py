@@ -5,9 +5,9 @@ import re
 import axe
 import nbformat
 import pytest
-from learner import THEMES, Notebook, jupyterlab
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 from playwright.sync_api import expect
+from visitor import THEMES, Notebook, jupyterlab
 
 from slmlab import tiers
 from slmlab.measurement.words import quantity
