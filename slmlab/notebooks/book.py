@@ -112,20 +112,22 @@ def write_source(executed: Sequence[Lab], source: Path, repository: str = "") ->
 def for_reading(notebook: "NotebookNode") -> "NotebookNode":
     """Take from an executed notebook what a page without a kernel cannot show, and return it.
 
-    That is a widget, beside which a lab shows a plain picture, and the numbers as data, beside
-    which stands their table. What papermill noted may name folders, and goes too.
+    That is a widget, of which its plain view stays, and the numbers as data, beside which stands
+    their table. What papermill noted may name folders, and goes too.
     """
     for name in ("widgets", "papermill"):
         notebook.metadata.pop(name, None)
     for cell in notebook.cells:
         if cell.cell_type == "code":
-            shown = [
-                output for output in cell.outputs if _WIDGET_MIME not in output.get("data", {})
-            ]
-            for output in shown:
-                output.get("data", {}).pop(MEASUREMENTS_MIME, None)
-            cell.outputs = shown
+            cell.outputs = [output for output in cell.outputs if _can_be_read(output)]
     return notebook
+
+
+def _can_be_read(output: "NotebookNode") -> bool:
+    """Take the data for programs from an output, and return whether it still shows something."""
+    data = output.get("data", {})
+    data.pop(MEASUREMENTS_MIME, None)
+    return data.pop(_WIDGET_MIME, None) is None or "text/html" in data
 
 
 def _check(out: Path, repository: str) -> None:

@@ -15,7 +15,7 @@ from slmlab.notebooks.labs import Lab
 from slmlab.show import widgets
 
 MODEL = "smollm2-135m-instruct"
-PATIENCE = 600_000  # milliseconds
+PATIENCE = 60_000  # milliseconds
 IMPORTS = """
 from slmlab import selection
 from slmlab.acquisition import fetch
@@ -73,6 +73,13 @@ def reach(widget, label):
     return control
 
 
+def take_next(widget, label):
+    """Take the next entry of a list: closed, it leaves the arrow keys to JupyterLab's cells."""
+    reach(widget, label)
+    for key in ("Space", "ArrowDown", "Enter"):
+        widget.page.keyboard.press(key)
+
+
 def write(widget, label, text):
     control = reach(widget, label)
     control.press("Control+a")
@@ -91,7 +98,7 @@ def shows(widget, text):
 
 
 def test_tiers_are_explored(widget):
-    reach(widget, "Tier").press("ArrowDown")
+    take_next(widget, "Tier")
     shows(widget, widgets.tier_view("micro").text.splitlines()[0])
 
 
@@ -103,13 +110,13 @@ def test_costs_follow_the_context(widget):
 def test_progress_is_read_again_and_shown_for_one_lab(widget):
     press(widget, "Read again")
     shows(widget, "0 of 2 questions")
-    reach(widget, "Lab").press("ArrowDown")
+    take_next(widget, "Lab")
     shows(widget, "not attempted")
 
 
 def test_quantization_is_compared_with_its_base(widget):
     shows(widget, "Q4_0, measured here")
-    reach(widget, "File").press("ArrowDown")
+    take_next(widget, "File")
     shows(widget, "Q8_0, measured here")
     shows(widget, "Both wrote the same")
 

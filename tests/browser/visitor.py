@@ -37,6 +37,11 @@ _CONFIGURATION = (
     "--LabApp.extension_manager=readonly",
     "--LabApp.expose_app_in_browser=True",
 )
+_READY = """async () => {
+    const context = jupyterapp.shell.currentWidget.sessionContext;
+    await context.ready;
+    await context.session.kernel.info;
+}"""
 _FINISHED = r"""([cell, before]) => {
     if (document.querySelector('.jp-Dialog')) return true;
     const prompt = cell.querySelector('.jp-InputPrompt').textContent;
@@ -88,6 +93,7 @@ class Notebook:
         page.set_default_timeout(_PATIENCE)
         page.goto(f"{jupyter.url}/lab/tree/{lab.path.name}?reset&token={jupyter.token}")
         page.wait_for_selector(".jp-Notebook-ExecutionIndicator[data-status=idle]")
+        page.evaluate(_READY)  # a cell that runs before its kernel has said hello is forgotten
         page.keyboard.press("Control+b")  # the side bar takes room away
         self.cell(0).click()
         page.keyboard.press("Escape")

@@ -45,6 +45,7 @@ WIDGET = new_output(
         "text/plain": "VBox(children=())",
     },
 )
+OWN_WIDGET = new_output("display_data", WIDGET.data | {"text/html": "<p>28 models</p>"})
 SAID = new_output("stream", name="stdout", text="It ends with a plain line.\n")
 
 
@@ -60,7 +61,7 @@ def write_executed(folder):
         if lab.unit == "start_here":
             notebook.metadata["papermill"] = {"end_time": "2026-11-22T10:08:25", "duration": 12.3}
             notebook.metadata["widgets"] = {"application/vnd.jupyter.widget-state+json": {}}
-            outputs = [PICTURE, NUMBERS, WIDGET, SAID]
+            outputs = [PICTURE, NUMBERS, WIDGET, OWN_WIDGET, SAID]
             notebook.cells.append(new_code_cell("draw()", outputs=outputs, id="draw"))
         nbformat.write(notebook, folder / lab.path.name)
     return folder
@@ -107,7 +108,12 @@ def small(tmp_path, lab, monkeypatch):
 def test_what_a_page_cannot_show_is_left_out(executed):
     notebook = nbformat.read(executed / "00_start_here.ipynb", as_version=4)
     page = book.for_reading(notebook)
-    assert shown(page.cells[-1]) == [["image/png", "text/html"], ["text/html"], ["text"]]
+    assert shown(page.cells[-1]) == [
+        ["image/png", "text/html"],
+        ["text/html"],
+        ["text/html", "text/plain"],
+        ["text"],
+    ]
     assert set(page.metadata) & {"widgets", "papermill"} == set()
 
 
