@@ -155,8 +155,10 @@ def test_a_port_that_was_asked_for_and_is_taken_is_refused():
             start("toy", launch(ANSWERS), port=server.port)
 
 
+# A shell has its background jobs ignore SIGINT, and they hand that on.
 WITHOUT_END = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, {tests!r})
 from test_server import ANSWERS, launch
 from slmlab.deployment.server import start
