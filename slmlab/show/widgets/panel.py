@@ -142,7 +142,7 @@ def scrolling(html: str, label: str) -> str:
     """Return HTML that scrolls sideways where it must, with the keyboard too."""
     return (
         f'<div role="group" tabindex="0" aria-label="{escape(label)}" '
-        f'style="overflow-x: auto">{html}</div>'
+        f'style="overflow-x: auto; width: fit-content; max-width: 100%">{html}</div>'
     )
 
 
