@@ -3,8 +3,6 @@
 Run as a script, it is fetched and its path printed.
 """
 
-import base64
-import hashlib
 import http.client
 import io
 import tarfile
@@ -13,8 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.deployment.browser.wllama import registry
-from slmlab.errors import FetchError, VerificationError
+from slmlab.deployment.browser.wllama import check_package, registry
+from slmlab.errors import FetchError
 from slmlab.files import cache_path, locked, whole
 
 if TYPE_CHECKING:
@@ -54,12 +52,7 @@ def fetch() -> Path:
 
 def script_in(package: bytes) -> bytes:
     """Return the script inside a package of npm, or raise `VerificationError` for another one."""
-    digest = base64.b64encode(hashlib.sha512(package).digest()).decode()
-    if f"sha512-{digest}" != INTEGRITY:
-        raise VerificationError(
-            f"The package axe-core {VERSION} that came is not the one that is pinned here; use "
-            f"another npm registry (npm_config_registry)."
-        )
+    check_package(package, f"axe-core {VERSION}", INTEGRITY)
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         return archive.extractfile("package/axe.min.js").read()
 

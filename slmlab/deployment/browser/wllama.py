@@ -59,17 +59,22 @@ def registry() -> str:
     ) + "/"
 
 
+def check_package(package: bytes, name: str, integrity: str) -> None:
+    """Raise `VerificationError` where a package of npm is not the one with this integrity."""
+    digest = base64.b64encode(hashlib.sha512(package).digest()).decode()
+    if f"sha512-{digest}" != integrity:
+        raise VerificationError(
+            f"The package {name} that came is not the one that is pinned here; use another npm "
+            f"registry (npm_config_registry)."
+        )
+
+
 def unpack(package: bytes, folder: Path) -> None:
     """Unpack a package of npm, whose files lie in `package/`, as `folder`.
 
     Raises `VerificationError` where it is not the one that is pinned here.
     """
-    digest = base64.b64encode(hashlib.sha512(package).digest()).decode()
-    if f"sha512-{digest}" != INTEGRITY:
-        raise VerificationError(
-            f"The package wllama {VERSION} that came is not the one that is pinned here; use "
-            f"another npm registry (npm_config_registry)."
-        )
+    check_package(package, f"wllama {VERSION}", INTEGRITY)
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         for member in archive:
             inside = member.name.removeprefix("package/")
