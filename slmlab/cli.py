@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import slmlab
-from slmlab.errors import SlmlabError, UsageError
+from slmlab.errors import NotPossibleHere, SlmlabError, UsageError
 from slmlab.show import quantity
 
 
@@ -38,6 +38,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as problem:
+        if problem.filename is None:
+            raise
+        print(f"slmlab: {_unusable(problem)}", file=sys.stderr)
+        return NotPossibleHere.exit_code
+
+
+def _unusable(problem: OSError) -> str:
+    return (
+        f"{problem.filename} cannot be used ({problem.strerror}): make room or get access there, "
+        f"or name another."
+    )
 
 
 def _parser() -> argparse.ArgumentParser:

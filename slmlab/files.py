@@ -13,7 +13,7 @@ from pathlib import Path
 import filelock
 import platformdirs
 
-from slmlab.errors import NoRoom, NotPossibleHere, Unwritable
+from slmlab.errors import NoRoom, NotPossibleHere, Unwritable, UsageError
 
 _PACKAGE = Path(__file__).parent
 _WEIGHTS = re.compile(r"\.(safetensors|onnx|data|onnx_data(_\d+)?)$")
@@ -84,6 +84,12 @@ def check_room(needed: int, folder: Path, what: str) -> None:
             f"{free / 1e6:,.0f} MB free: make room there, or use a folder on another disk (the "
             f"cache's is set in SLMLAB_CACHE)."
         )
+
+
+def check_new(path: Path) -> None:
+    """Raise `UsageError` unless a file or folder can be made at `path` and nothing is lost."""
+    if path.is_file() or (path.is_dir() and any(path.iterdir())):
+        raise UsageError(f"{path} is there already; name a folder that is new or empty.")
 
 
 @contextmanager

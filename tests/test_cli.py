@@ -303,3 +303,10 @@ def test_measure_speed_and_memory(as_json, smollm2, monkeypatch):
     assert found["prompt_tokens_per_second"] > 0
     assert found["decode_tokens_per_second"] > 0
     assert found["peak_memory_bytes"] > 98_362_432
+
+
+def test_a_folder_that_cannot_be_is_said_in_a_sentence(slmlab, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    code, _, said = slmlab("handout", "00", "--out", tmp_path / "file" / "inside")
+    assert code == 3
+    assert re.fullmatch(r"slmlab: .*file cannot be used \(Not a directory\): make room .*\n", said)

@@ -70,18 +70,21 @@ def find_labs(names: Sequence[str] = (), directory: Path = LABS) -> list[Lab]:
     known = all_labs(directory)
     if not known:
         raise UsageError(f"There are no labs in {directory}; run this in a clone of the course.")
-    wanted = {_find(name, known).name for name in names} or {lab.name for lab in known}
+    every = [lab.name for lab in known]
+    wanted = {full_name(name, every) for name in names} or every
     return [lab for lab in known if lab.name in wanted]
 
 
-def _find(name: str, known: Sequence[Lab]) -> Lab:
+def full_name(name: str, known: Sequence[str]) -> str:
+    """Return the one of these labs' names that `name` stands for, or raise `UsageError`."""
     key = Path(name).name.removesuffix(".ipynb")
-    for lab in known:
-        if key in (lab.name, lab.unit, lab.name.partition("_")[0]):
-            return lab
-    words = {word: lab.name for lab in known for word in (lab.unit, lab.name)}
-    near = [words[word] for word in difflib.get_close_matches(key, words)] or words.values()
-    raise UsageError(f"There is no lab {name!r}; did you mean {' or '.join(dict.fromkeys(near))}?")
+    words = {lab.partition("_")[2]: lab for lab in known} | {lab: lab for lab in known}
+    numbers = {lab.partition("_")[0]: lab for lab in known}
+    if found := words.get(key) or numbers.get(key):
+        return found
+    near = [words[word] for word in difflib.get_close_matches(key, words)] or known
+    meant = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if known else "; none is here."
+    raise UsageError(f"There is no lab {name!r}{meant}")
 
 
 def _read(path: Path) -> Lab:

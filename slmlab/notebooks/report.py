@@ -50,6 +50,23 @@ def write_report(runs: Sequence[LabRun], out: Path, profile: str) -> Path:
     return index
 
 
+def write_page(path: Path, template: str, package: str = "slmlab.notebooks", **values: Any) -> None:
+    """Write a page from a template of a package, which may build on those of `notebooks`."""
+    from jinja2 import ChoiceLoader, Environment, PackageLoader
+
+    environment = Environment(
+        loader=ChoiceLoader([PackageLoader(package), PackageLoader("slmlab.notebooks")]),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template(f"{template}.html.j2").render(
+        version=slmlab.__version__, now=datetime.now().astimezone(), **values
+    )
+    with whole(path) as aside:
+        aside.write_text(page, "utf-8")
+
+
 def pictures(notebook: "NotebookNode") -> Iterator[Picture]:
     """Yield the pictures of an executed notebook that were shown with `show.figure`."""
     heading = ""
@@ -90,24 +107,14 @@ def _body(notebook: "NotebookNode") -> str:
 
 
 def _write(path: Path, template: str, **values: Any) -> None:
-    from jinja2 import Environment, PackageLoader
-
-    environment = Environment(
-        loader=PackageLoader("slmlab.notebooks"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template(f"{template}.html.j2").render(
+    write_page(
+        path,
+        template,
         **values,
         show=show,
         machine=this_machine(),
-        version=slmlab.__version__,
-        now=datetime.now().astimezone(),
         highlighting=_highlighting(),
     )
-    with whole(path) as aside:
-        aside.write_text(page, "utf-8")
 
 
 def _highlighting() -> str:

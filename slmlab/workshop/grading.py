@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from slmlab.errors import UsageError
-from slmlab.files import whole_folder
+from slmlab.files import check_new, whole_folder
 from slmlab.lessons import questions
 from slmlab.lessons.question import Question
 from slmlab.notebooks.labs import Lab
@@ -45,8 +44,7 @@ def nbgrader_course(labs: Sequence[Lab], out: Path) -> None:
     """
     import nbformat
 
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UsageError(f"{out} has something in it already: name a new or an empty folder.")
+    check_new(out)
     with whole_folder(out) as aside:
         for lab in labs:
             assignment = aside / "source" / lab.name

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab.errors import LabError, UsageError
-from slmlab.files import data_path, whole_folder
+from slmlab.files import check_new, data_path, whole_folder
 from slmlab.lessons import questions
 from slmlab.lessons.question import Question
 from slmlab.measurement.record import Measurement
@@ -91,8 +91,7 @@ def discussion(unit: str) -> tuple[str, ...]:
 
 
 def _check_folders(labs: Sequence[Lab], out: Path, executed: Path | None) -> None:
-    if out.exists() and not (out.is_dir() and not any(out.iterdir())):
-        raise UsageError(f"{out} is there already; name a folder that is new or empty.")
+    check_new(out)
     if executed and not any((executed / lab.path.name).is_file() for lab in labs):
         raise UsageError(
             f"{executed} holds none of these labs executed; "

@@ -8,10 +8,9 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import slmlab
 from slmlab.errors import LabError, UsageError
-from slmlab.files import whole
 from slmlab.lessons import questions
+from slmlab.notebooks import report
 from slmlab.notebooks.labs import find_labs
 
 Course = Mapping[str, Sequence[str]]
@@ -158,19 +157,7 @@ def as_data(room: Room) -> dict[str, Any]:
 
 def write_page(room: Room, path: Path) -> None:
     """Write a room as one HTML page that needs nothing else."""
-    from jinja2 import ChoiceLoader, Environment, PackageLoader
-
-    environment = Environment(
-        loader=ChoiceLoader([PackageLoader("slmlab.workshop"), PackageLoader("slmlab.notebooks")]),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("progress.html.j2").render(
-        room=room, version=slmlab.__version__, now=datetime.now().astimezone()
-    )
-    with whole(path) as aside:
-        aside.write_text(page, "utf-8")
+    report.write_page(path, "progress", package="slmlab.workshop", room=room)
 
 
 def _sources(named: Sequence[str]) -> Iterator[tuple[str, Path]]:

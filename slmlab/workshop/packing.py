@@ -29,11 +29,12 @@ from slmlab.acquisition import ModelFile, source_tree
 from slmlab.acquisition.mirror import ON_HUB, handed_on
 from slmlab.deployment.browser import wllama
 from slmlab.environments.guarded import finish
-from slmlab.errors import NotPossibleHere, UsageError
-from slmlab.files import check_room, sha256, whole, whole_folder
-from slmlab.notebooks.labs import LABS
+from slmlab.errors import NotPossibleHere
+from slmlab.files import check_new, check_room, sha256, whole, whole_folder
+from slmlab.notebooks.labs import LABS, all_labs
 from slmlab.tiers import card
 from slmlab.workshop import wheelhouse
+from slmlab.workshop.handout import blank
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
@@ -92,7 +93,7 @@ def pack(
     wheelhouse.check(platforms)
     out = out.resolve()
     path = out.with_name(f"{out.name}.zip") if archive else out
-    _check_free(path)
+    check_new(path)
     files = [handed_on(name, accept_licence) for name in dict.fromkeys(models)]
     room = sum(file.bytes for file in files) + _PLATFORM_BYTES * len(platforms) * len(pythons)
     check_room(room * (2 if archive else 1), out, "The hand-out")
@@ -121,11 +122,6 @@ def licence(wheel: Path) -> str:
     ]
     has_text = any(map(_LICENCE.search, names))
     return ", ".join(classified) or ("its text is in licences/" if has_text else "not said")
-
-
-def _check_free(path: Path) -> None:
-    if path.is_file() or (path.is_dir() and any(path.iterdir())):
-        raise UsageError(f"{path} is there already; name another folder, or delete it first.")
 
 
 def _write(
@@ -171,9 +167,18 @@ def _course(folder: Path, root: Path) -> None:
     if not _committed(folder, root):
         for name in filter(lambda name: (root / name).exists(), _COURSE):
             _copy(root / name, folder / name)
-    if (root / ".pristine").is_dir():
-        _copy(root / ".pristine", folder)
+        if (root / ".pristine").is_dir():
+            _copy(root / ".pristine", folder)
+        _blank_labs(folder / "labs")
     _copy(folder / "labs", folder / ".pristine" / "labs")
+
+
+def _blank_labs(labs: Path) -> None:
+    """Take the outputs out of copied labs; raise `LabError` where an answer is filled in."""
+    import nbformat
+
+    for lab in all_labs(labs):
+        nbformat.write(blank(lab), lab.path)
 
 
 def _committed(folder: Path, root: Path) -> bool:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab.environments.guarded import finish
-from slmlab.errors import NotPossibleHere, UsageError
+from slmlab.errors import NotPossibleHere
 from slmlab.files import cache_path, locked, whole
 from slmlab.lessons import questions
-from slmlab.notebooks.labs import LABS
+from slmlab.notebooks.labs import LABS, full_name
 from slmlab.notebooks.verify import disagreements
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def reset(name: str, labs: Path = LABS) -> Reset:
     A damaged or deleted lab comes back too. Raises `UsageError` for an unknown name and
     `NotPossibleHere` where there is no pristine copy.
     """
-    lab = labs / f"{_stem(name, labs)}.ipynb"
+    lab = labs / f"{full_name(name, _known(labs))}.ipynb"
     pristine = _pristine(lab)
     with locked(cache_path("reset"), timeout=60):
         if lab.is_file() and lab.read_bytes().replace(b"\r\n", b"\n") == pristine.encode():
@@ -61,16 +61,11 @@ def filled_in(notebook: "NotebookNode", unit: str) -> list[str]:
     return faults + [f"A guess is filled in: `{guess}`." for guess in guesses]
 
 
-def _stem(name: str, labs: Path) -> str:
-    """Return the stem of the lab with this name, whose file may be damaged or gone."""
-    key = Path(name).name.removesuffix(".ipynb")
-    known = {path.stem for folder in (labs, _beside(labs)) for path in folder.glob(_LAB)}
+def _known(labs: Path) -> list[str]:
+    """Return the names of all labs, whose files may be damaged or gone."""
+    here = {path.stem for folder in (labs, _beside(labs)) for path in folder.glob(_LAB)}
     tracked = _git(labs, "ls-files", _LAB) or ""
-    for stem in sorted(known | {Path(line).stem for line in tracked.splitlines()}):
-        number, _, unit = stem.partition("_")
-        if key in (stem, number, unit):
-            return stem
-    raise UsageError(f"There is no lab {name!r} in {labs}; `slmlab doctor` lists them.")
+    return sorted(here | {Path(line).stem for line in tracked.splitlines()})
 
 
 def _pristine(lab: Path) -> str:

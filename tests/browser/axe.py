@@ -3,16 +3,13 @@
 Run as a script, it is fetched and its path printed.
 """
 
-import http.client
 import io
 import tarfile
-import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from slmlab.deployment.browser.wllama import check_package, registry
-from slmlab.errors import FetchError
+from slmlab.acquisition import npm
 from slmlab.files import cache_path, locked, whole
 
 if TYPE_CHECKING:
@@ -44,15 +41,13 @@ def fetch() -> Path:
     script = cache_path(f"axe-core-{VERSION}.min.js")
     with locked(script):
         if not script.is_file():
-            source = script_in(_download(registry()))
+            source = _script_in(npm.download("axe-core", VERSION, INTEGRITY))
             with whole(script) as aside:
                 aside.write_bytes(source)
     return script
 
 
-def script_in(package: bytes) -> bytes:
-    """Return the script inside a package of npm, or raise `VerificationError` for another one."""
-    check_package(package, f"axe-core {VERSION}", INTEGRITY)
+def _script_in(package: bytes) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         return archive.extractfile("package/axe.min.js").read()
 
@@ -70,19 +65,6 @@ def violations_in_light_and_dark(page: "Page") -> list[str]:
         page.emulate_media(color_scheme=scheme)
         found += [f"{scheme}: {violation}" for violation in violations(page)]
     return found
-
-
-def _download(registry: str) -> bytes:
-    address = f"{registry}axe-core/-/axe-core-{VERSION}.tgz"
-    try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            return answer.read()
-    except (OSError, ValueError, http.client.HTTPException) as problem:
-        reason = getattr(problem, "reason", None) or problem
-        raise FetchError(
-            f"axe-core {VERSION} could not be fetched from {registry} ({reason}); connect to a "
-            f"network, or name an npm registry that can be reached in npm_config_registry."
-        ) from None
 
 
 if __name__ == "__main__":

@@ -1,29 +1,25 @@
 """The site that brings a model into a web page, and the pages in a real browser."""
 
-import hashlib
 import http.client
 import io
 import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tarfile
-import threading
 import time
-from base64 import b64encode
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import psutil
 import pytest
 
+from slmlab.acquisition import npm
 from slmlab.deployment import browser
 from slmlab.deployment.browser import chromium, measuring, wllama
 from slmlab.deployment.browser.measuring import Run
-from slmlab.errors import FetchError, NotPossibleHere, ServerFailed, VerificationError
+from slmlab.errors import NotPossibleHere, ServerFailed, VerificationError
 
 MODEL = bytes(range(256)) * 10
 
@@ -230,28 +226,6 @@ def test_a_site_to_look_at_has_the_same_port_where_it_is_free(package, tmp_path,
 # wllama's package
 
 
-@contextmanager
-def a_registry(content, status=200):
-    """Run a registry that gives one package, and remembers what it was asked for."""
-
-    class Registry(BaseHTTPRequestHandler):
-        def do_GET(self):
-            asked.append(self.path)
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_):
-            pass
-
-    asked = []
-    with HTTPServer(("127.0.0.1", 0), Registry) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/npm", asked
-        server.shutdown()
-
-
 def a_package(**files):
     made = io.BytesIO()
     with tarfile.open(fileobj=made, mode="w:gz") as archive:
@@ -269,45 +243,27 @@ def own_cache(tmp_path, monkeypatch):
 
 
 def test_the_package_is_fetched_once_and_kept(own_cache, monkeypatch):
-    content = a_package(**{"esm.js": "export {};"})
-    digest = b64encode(hashlib.sha512(content).digest()).decode()
-    monkeypatch.setattr(wllama, "INTEGRITY", f"sha512-{digest}")
-    with a_registry(content) as (address, asked):
-        monkeypatch.setenv("npm_config_registry", address)
-        folder = wllama.fetch()
-        assert wllama.fetch() == folder
+    asked = []
+
+    def download(*package):
+        asked.append(package)
+        return a_package(**{"esm.js": "export {};"})
+
+    monkeypatch.setattr(npm, "download", download)
+    folder = wllama.fetch()
+    assert wllama.fetch() == folder
     assert (folder / "esm.js").read_text("utf-8") == "export {};"
-    assert asked == [f"/npm/@wllama/wllama/-/wllama-{wllama.VERSION}.tgz"]
+    assert asked == [("@wllama/wllama", wllama.VERSION, wllama.INTEGRITY)]
 
 
-def test_another_package_than_the_pinned_one_is_refused_and_nothing_is_kept(own_cache, monkeypatch):
-    with a_registry(a_package(**{"esm.js": "evil"})) as (address, _):
-        monkeypatch.setenv("npm_config_registry", address)
-        with pytest.raises(VerificationError, match="pinned"):
-            wllama.fetch()
-    assert [path for path in own_cache.rglob("*") if path.suffix != ".lock"] == []
+def test_of_a_package_that_is_refused_nothing_is_kept(own_cache, monkeypatch):
+    def download(*_):
+        raise VerificationError("It is not the one that is pinned here.")
 
-
-def test_without_a_registry_it_says_so_in_a_sentence(own_cache, monkeypatch):
-    monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
-    with pytest.raises(FetchError, match="connect to a network, or name an npm registry"):
+    monkeypatch.setattr(npm, "download", download)
+    with pytest.raises(VerificationError, match="pinned"):
         wllama.fetch()
-    with a_registry(b"", status=404) as (address, _):
-        monkeypatch.setenv("npm_config_registry", address)
-        with pytest.raises(FetchError, match="Not Found"):
-            wllama.fetch()
-
-
-def test_the_registry_is_the_one_this_machine_is_set_to_use(tmp_path, monkeypatch):
-    monkeypatch.setattr(Path, "home", lambda: tmp_path)
-    monkeypatch.setattr(wllama.shutil, "which", lambda _: None)
-    monkeypatch.delenv("npm_config_registry", raising=False)
-    monkeypatch.delenv("NPM_CONFIG_REGISTRY", raising=False)
-    assert wllama.registry() == "https://registry.npmjs.org/"
-    (tmp_path / ".npmrc").write_text("fund=false\nregistry=https://mirror.example/npm\n", "utf-8")
-    assert wllama.registry() == "https://mirror.example/npm/"
-    monkeypatch.setenv("NPM_CONFIG_REGISTRY", "https://other.example")
-    assert wllama.registry() == "https://other.example/"
+    assert [path for path in own_cache.rglob("*") if path.suffix != ".lock"] == []
 
 
 # The browser
@@ -602,12 +558,15 @@ def test_what_goes_wrong_is_said_in_a_sentence(page):
 def test_the_page_can_ask_nobody_else(playwright_browser, chat_site):
     page = playwright_browser.new_page()
     page.goto(chat_site.url)
-    with a_registry(b"here") as (address, asked):
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        address = f"http://127.0.0.1:{other.getsockname()[1]}"
         script = f"fetch('{address}', {{mode: 'no-cors'}}).then(() => 'came', it => it.name)"
         with page.expect_console_message(lambda said: "Content Security Policy" in said.text):
             assert page.evaluate(script) == "TypeError"
-    page.close()
-    assert asked == []
+        page.close()
+        other.settimeout(0.2)
+        with pytest.raises(TimeoutError):
+            other.accept()
 
 
 @pytest.mark.slow

@@ -80,6 +80,6 @@ def test_a_course_has_an_assignment_for_each_lab_and_its_settings(tmp_path):
 
 def test_a_folder_with_something_in_it_is_left_alone(tmp_path):
     (tmp_path / "gradebook.db").touch()
-    with pytest.raises(UsageError, match="has something in it"):
+    with pytest.raises(UsageError, match="is there already"):
         nbgrader_course(find_labs(["00"]), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["gradebook.db"]

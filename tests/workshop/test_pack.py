@@ -16,8 +16,9 @@ from zipfile import ZipFile
 import pytest
 
 from slmlab.acquisition import ModelFile
-from slmlab.errors import FetchError, LicenceNotAccepted, NoRoom, UsageError
+from slmlab.errors import FetchError, LabError, LicenceNotAccepted, NoRoom, UsageError
 from slmlab.files import sha256
+from slmlab.notebooks.labs import LABS
 from slmlab.workshop import packing, wheelhouse
 
 LOCK = """\
@@ -60,8 +61,9 @@ def prepare_metadata_for_build_wheel(folder, config_settings=None):
     (about / "METADATA").write_text(text)
     return about.name
 """
+LAB = (LABS / "00_start_here.ipynb").read_text("utf-8")
 COURSE = {
-    "labs/00_start_here.ipynb": "{}",
+    "labs/00_start_here.ipynb": LAB,
     "labs/backend.py": BACKEND,
     "labs/.ipynb_checkpoints/copy.ipynb": "{}",
     "slmlab/__init__.py": "",
@@ -243,7 +245,22 @@ class TestAHandOut:
         (room / "course/labs/00_start_here.ipynb").write_text('{"answer": "filled in"}')
         stick = packing.pack(room / "stick").path
         for lab in ("labs", ".pristine/labs"):
-            assert (stick / "course" / lab / "00_start_here.ipynb").read_text() == "{}"
+            assert (stick / "course" / lab / "00_start_here.ipynb").read_text() == LAB
+
+    def test_takes_no_answer_along_where_there_is_no_git(self, room, without_pip):
+        worked = LAB.replace("answer = ...", "answer = 7", 1)
+        (room / "course/labs/00_start_here.ipynb").write_text(worked)
+        with pytest.raises(LabError, match="slmlab reset 00_start_here"):
+            packing.pack(room / "stick")
+
+    def test_takes_the_pristine_labs_of_a_course_that_was_packed_itself(self, room, without_pip):
+        pristine = room / "course/.pristine/labs"
+        pristine.mkdir(parents=True)
+        (pristine / "00_start_here.ipynb").write_text(LAB)
+        (room / "course/labs/00_start_here.ipynb").write_text("{}")
+        stick = packing.pack(room / "stick").path
+        for lab in ("labs", ".pristine/labs"):
+            assert (stick / "course" / lab / "00_start_here.ipynb").read_text() == LAB
 
 
 class TestWholeOrNotAtAll:
