@@ -309,4 +309,4 @@ def test_a_folder_that_cannot_be_is_said_in_a_sentence(slmlab, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     code, _, said = slmlab("handout", "00", "--out", tmp_path / "file" / "inside")
     assert code == 3
-    assert re.fullmatch(r"slmlab: .*file cannot be used \(Not a directory\): make room .*\n", said)
+    assert re.fullmatch(r"slmlab: .*file cannot be used \(File exists\): make room .*\n", said)
