@@ -10,7 +10,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
-	test-small-machines test-binder mutants lock clean
+	test-hub test-small-machines test-binder mutants lock clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"

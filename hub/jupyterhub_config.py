@@ -11,7 +11,11 @@ from pathlib import Path
 LABS = Path(__file__).resolve().parents[1] / "labs"
 PROGRAMS = Path(sys.executable).parent
 SHARED_CACHE = os.environ.get("SLMLAB_SHARED_CACHE", "/srv/slmlab")
-FIRST_START = '[ -d ~/labs ] || cp -r "$0" ~/labs; exec "$@"'
+FIRST_START = """
+[ -d ~/labs ] || { rm -rf ~/.labs.part && cp -r "$0" ~/.labs.part && mv ~/.labs.part ~/labs; }
+exec "$@"
+"""
+ADMINISTRATORS = {"sudo"}
 CULL_AFTER_SECONDS = 3600
 
 if os.geteuid() != 0:
@@ -36,7 +40,8 @@ c.JupyterHub.bind_url = "http://127.0.0.1:8000"
 c.JupyterHub.authenticator_class = "pam"
 c.Authenticator.allow_existing_users = True
 c.Authenticator.blocked_users = {"root"}
-c.PAMAuthenticator.admin_groups = {"sudo"}
+c.PAMAuthenticator.admin_groups = ADMINISTRATORS
+c.LocalAuthenticator.allowed_groups = ADMINISTRATORS  # an administrator may log in, too
 c.LocalAuthenticator.create_system_users = True
 c.LocalAuthenticator.add_user_cmd = [
     *("useradd", "--create-home", "--key", "HOME_MODE=0700", "--shell", "/bin/bash")

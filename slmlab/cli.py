@@ -480,7 +480,8 @@ def _mirror(options: argparse.Namespace) -> None:
     with mirror.serve(files, host=options.address, port=options.port) as server:
         for repository in server.repositories.values():
             _remark(f"serving {repository.name}, revision {repository.revision}")
-        _remark("on each learner's machine, before Python or Jupyter starts (on Windows: set):")
+        _remark("on each learner's machine, before Python or Jupyter starts")
+        _remark(f'(in PowerShell: $env:HF_ENDPOINT = "{server.address}"):')
         print(f"export HF_ENDPOINT={server.address}", flush=True)
         if options.address == "127.0.0.1":
             _remark("only this machine can reach it; for a room, name its address with --address")

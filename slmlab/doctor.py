@@ -7,12 +7,12 @@ the cache, and by reading memory if it is not. `against` compares them with what
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from slmlab import deployment, engines, environments, machine, tiers
-from slmlab.acquisition import cached
+from slmlab.acquisition import cached, is_here
 from slmlab.deployment.browser import chromium
 from slmlab.engines import llama_cpp
 from slmlab.errors import NotPossibleHere, UsageError
@@ -55,9 +55,10 @@ CLOSE = 0.3
 class LabCheck:
     """What one lab does here.
 
-    It `runs`, it `runs smaller` (only its quick profile is worth waiting for), or it does not
-    run and what was `recorded` elsewhere stands for it. `why` is one sentence. `minutes` is the
-    machine's time for the quick profile, 0.0 for a lab that does not run.
+    It `runs`, it `runs smaller` (only its quick profile is worth waiting for), or it shows what
+    was `recorded` elsewhere for what it cannot measure here. `why` is one sentence. `minutes` is
+    the machine's time for the quick profile, or for what is left of it beside what was recorded;
+    0.0 where nobody measured that.
     """
 
     lab: str
@@ -87,10 +88,10 @@ class Facts:
     server_problems: dict[str, str]
     slowness: float
     pace: str
-    cores: int = _REFERENCE_CORES
-    features: tuple[str, ...] = ()
-    engines: tuple[str, ...] = ()
-    models: tuple[str, ...] = field(default=(MODEL,))
+    cores: int
+    features: tuple[str, ...]
+    engines: tuple[str, ...]
+    models: tuple[str, ...]
 
     def __str__(self) -> str:
         return "\n".join(
@@ -137,10 +138,10 @@ def report() -> dict[str, Any]:
 def against(report: Path, checks: Sequence[LabCheck]) -> list[Comparison]:
     """Compare estimates with what the labs took whose executed notebooks are in a report's folder.
 
-    Those that passed with the quick profile count, and that the doctor had said would run. Raises
+    Those that passed with the quick profile count, and that the doctor had an estimate of. Raises
     `UsageError` where there are none.
     """
-    minutes = {check.lab: check.minutes for check in checks if check.status != "recorded"}
+    minutes = {check.lab: check.minutes for check in checks if check.minutes}
     took = {path.stem: _minutes(path) for path in sorted(report.glob("*.ipynb"))}
     found = [Comparison(lab, minutes[lab], took[lab]) for lab in minutes if took.get(lab)]
     if not found:
@@ -159,7 +160,7 @@ def _minutes(executed: Path) -> float | None:
 
 
 def look() -> Facts:
-    """Find out what matters about this machine, in a second or two."""
+    """Find out what matters about this machine, in seconds."""
     here, model = machine.this_machine(), cached(MODEL)
     rows = engines.overview()
     lacking = {row["name"]: row["why_not"] for row in rows if not row["runs"]}
@@ -178,7 +179,7 @@ def look() -> Facts:
         cores=here.cores,
         features=here.features,
         engines=tuple(row["name"] for row in rows if row["runs"]),
-        models=tuple(name for name in tiers.cards() if cached(name)),
+        models=tuple(filter(is_here, tiers.cards())),
     )
 
 
@@ -190,7 +191,8 @@ def _server_problems() -> dict[str, str]:
 
 def _check(lab: Lab, facts: Facts) -> LabCheck:
     if obstacle := _obstacle(lab, facts):
-        return LabCheck(lab.name, "recorded", obstacle, 0.0)
+        left = round(lab.minutes.get("recorded", 0.0) * facts.slowness, 1)
+        return LabCheck(lab.name, "recorded", obstacle, left)
     quick = round(lab.minutes["quick"] * facts.slowness, 1)
     standard = lab.minutes["standard"] * facts.slowness
     if standard > PATIENCE_MINUTES:
@@ -227,10 +229,12 @@ def _obstacle(lab: Lab, facts: Facts) -> str | None:
     for server in lab.needs_servers:
         if server in facts.server_problems:
             return facts.server_problems[server]
-    missing = _missing(lab, facts)
-    if facts.disk_bytes < sum(missing.values()):
+    written = _missing(lab, facts) | {"what it makes": lab.disk_bytes}
+    needed = sum(written.values())
+    if facts.disk_bytes < needed:
+        what = " and ".join(name for name, size in written.items() if size)
         return (
-            f"It needs {' and '.join(missing)}, {sum(missing.values()) / 1e6:,.0f} MB of disk, and "
+            f"It needs {needed / 1e6:,.0f} MB of disk for {what}, and "
             f"{facts.disk_bytes / 1e6:,.0f} MB is free; make room, or point SLMLAB_CACHE elsewhere."
         )
     return None

@@ -20,6 +20,10 @@ GOOD = doctor.Facts(
     server_problems={},
     slowness=1.0,
     pace="Minutes are those of the reference machine.",
+    cores=2,
+    features=(),
+    engines=(),
+    models=(doctor.MODEL,),
 )
 
 
@@ -68,7 +72,7 @@ def test_a_model_that_is_not_here_yet_is_announced():
         ({"memory_bytes": 900_000_000}, "needs 1.2 GB of free memory and 0.9 GB is free"),
         (
             {"disk_bytes": 5_000_000, "download_bytes": 98_000_000},
-            "98 MB of disk, and 5 MB is free",
+            "98 MB of disk for the model, and 5 MB is free",
         ),
         ({"engine_problems": {"llama_cpp": "it is not installed"}}, "but it is not installed"),
     ],
@@ -78,6 +82,19 @@ def test_what_is_missing_is_named_and_the_lab_is_recorded(lack, words):
     assert (said.status, said.minutes) == ("recorded", 0.0)
     assert words in said.why
     assert said.why.endswith(".")
+
+
+def test_what_was_recorded_takes_its_time_too():
+    few = replace(GOOD, memory_bytes=10**9, slowness=2.0)
+    shown = lab(minutes={"quick": 1.0, "standard": 6.0, "recorded": 0.4})
+    assert (check(few, shown).status, check(few, shown).minutes) == ("recorded", 0.8)
+
+
+def test_a_disk_too_small_for_what_the_lab_makes_is_said():
+    nearly_full = replace(GOOD, disk_bytes=150_000_000)
+    said = check(nearly_full, lab(disk_bytes=600_000_000))
+    assert said.status == "recorded"
+    assert "600 MB of disk for what it makes, and 150 MB is free" in said.why
 
 
 def test_a_server_that_cannot_run_leaves_what_was_recorded():
@@ -117,7 +134,7 @@ def test_a_disk_too_small_for_the_environment_is_said():
     full = replace(GOOD, disk_bytes=10**9, environment_bytes={"olive": 2_700_000_000})
     said = check(full, lab(needs_environments=("olive",)))
     assert said.status == "recorded"
-    assert "the olive environment, 2,700 MB of disk, and 1,000 MB is free" in said.why
+    assert "2,700 MB of disk for the olive environment, and 1,000 MB is free" in said.why
     assert check(full, lab()).status == "runs"
 
 

@@ -69,6 +69,12 @@ def cached(name: str) -> ModelFile | None:
     return _found(card(name))
 
 
+def is_here(name: str) -> bool:
+    """Tell, without reading it through, whether a model's file is here: `cached` verifies it."""
+    homes = shared_path("models", name), cache_path("models", name)
+    return any(_has_the_size_it_had(home) for home in homes if home)
+
+
 def verify(path: Path, expected: str) -> None:
     """Raise `VerificationError` unless the file's SHA-256 is `expected` (64 hexadecimal digits)."""
     actual = sha256(path)
@@ -94,6 +100,14 @@ def _cached(model: ModelCard, home: Path) -> ModelFile | None:
         return ModelFile(path=path, **record)
     except (OSError, ValueError, KeyError, TypeError, VerificationError):
         return None
+
+
+def _has_the_size_it_had(home: Path) -> bool:
+    try:
+        record = json.loads((home / _RECORD).read_text("utf-8"))
+        return (home / record["file"]).stat().st_size == record["bytes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _bring(model: ModelCard, home: Path, offline: bool | None) -> ModelFile:

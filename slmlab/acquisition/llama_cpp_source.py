@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import FetchError, NotPossibleHere, VerificationError
-from slmlab.files import cache_path, check_room, locked, sha256
+from slmlab.files import cache_path, check_room, locked, sha256, unpack
 
 PACKAGE = "llama-cpp-python"
 SHA256 = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
@@ -81,4 +81,4 @@ def _unpack(package: Path, folder: Path) -> None:
         for member in archive:
             _, _, inside = member.name.partition("/vendor/llama.cpp/")
             if inside and inside.split("/")[0] not in _NOT_NEEDED:
-                archive.extract(member.replace(name=inside), folder, filter="data")
+                unpack(archive, member, folder, inside)

@@ -127,13 +127,11 @@ class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 60  # seconds in which a client that neither sends nor takes anything is given up
 
-    def do_HEAD(self) -> None:  # noqa: D102
-        self._record()
-        self._answer()
-
     def do_GET(self) -> None:  # noqa: D102
         self._record()
         self._answer()
+
+    do_HEAD = do_GET
 
     def _refuse(self) -> None:
         """Answer a request that would change something, and do not read what it sends."""
@@ -296,7 +294,12 @@ def chosen(models: Sequence[str], accept_licence: bool = False) -> dict[str, Pat
     a folder in Hugging Face's layout, which is then called `local/` and its name. Raises what
     `fetch` raises, and `UsageError` for a folder that cannot be served.
     """
-    return dict(_chosen(model, accept_licence) for model in models)
+    found: dict[str, Path | Files] = {}
+    for name, held in (_chosen(model, accept_licence) for model in dict.fromkeys(models)):
+        if name in found:
+            raise UsageError(f"Two models are called {name}: name each with OWNER/NAME=DIR.")
+        found[name] = held
+    return found
 
 
 def handed_on(name: str, accept_licence: bool = False) -> ModelFile:
@@ -331,6 +334,8 @@ def _chosen(model: str, accept_licence: bool) -> tuple[str, Path | Files]:
 
 
 def _bound(files: Mapping, handler: type[Handler], host: str, port: int) -> Mirror:
+    if not host:
+        raise UsageError("The address is empty: name one of this machine, or 0.0.0.0 for all.")
     try:
         return Mirror(files, handler, host, port)
     except (OSError, OverflowError) as problem:

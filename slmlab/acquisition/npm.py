@@ -43,9 +43,8 @@ def registry() -> str:
     installed, else the public one.
     """
     named = [os.environ.get(name) for name in _VARIABLES]
-    return (next(filter(None, named), None) or _in_npmrc() or _said_by_npm() or _PUBLIC).rstrip(
-        "/"
-    ) + "/"
+    found = next(filter(None, named), None) or _in_npmrc() or _said_by_npm() or _PUBLIC
+    return found.rstrip("/") + "/"
 
 
 def _in_npmrc() -> str | None:

@@ -19,9 +19,10 @@ PROFILES = ("quick", "standard", "full")
 class Lab:
     """One lab: a notebook and what its metadata promises.
 
-    `minutes` is machine time by profile; `time_limit_seconds` is for the whole quick run;
-    `memory_bytes` is the peak the lab needs; the engines are those besides llama.cpp, and
-    the servers those of `deployment`, or "browser".
+    `minutes` is machine time by profile, and `recorded` where a lab that cannot measure everything
+    shows what was recorded; `time_limit_seconds` is for the whole quick run; `memory_bytes` is
+    the peak the lab needs and `disk_bytes` what it writes in its quick run; the engines are those
+    besides llama.cpp, and the servers those of `deployment`, or "browser".
     """
 
     path: Path
@@ -33,6 +34,7 @@ class Lab:
     needs_engines: tuple[str, ...] = ()
     needs_environments: tuple[str, ...] = ()
     needs_servers: tuple[str, ...] = ()
+    disk_bytes: int = 0
 
     @property
     def name(self) -> str:
@@ -102,6 +104,7 @@ def _read(path: Path) -> Lab:
             needs_engines=tuple(about.get("needs_engines", ())),
             needs_environments=tuple(about.get("needs_environments", ())),
             needs_servers=tuple(about.get("needs_servers", ())),
+            disk_bytes=about.get("disk_bytes", 0),
         )
     except (KeyError, ValueError, nbformat.ValidationError) as problem:
         raise LabError(

@@ -71,4 +71,5 @@ def _leads_somewhere(target: str, path: Path, pages: dict[Path, _Page]) -> bool:
     there = (path.parent / unquote(parts.path)).resolve() if parts.path else path
     if not there.is_file():
         return False
-    return not parts.fragment or unquote(parts.fragment) in pages[there].anchors
+    named = pages[there].anchors if there in pages else set()
+    return not parts.fragment or unquote(parts.fragment) in named

@@ -30,7 +30,7 @@ from slmlab.acquisition.mirror import ON_HUB, handed_on
 from slmlab.deployment.browser import wllama
 from slmlab.environments.guarded import finish
 from slmlab.errors import NotPossibleHere
-from slmlab.files import check_new, check_room, sha256, whole, whole_folder
+from slmlab.files import check_new, check_room, sha256, unpack, whole, whole_folder
 from slmlab.notebooks.labs import LABS, all_labs
 from slmlab.tiers import card
 from slmlab.workshop import wheelhouse
@@ -44,7 +44,7 @@ _DOWNLOADS = ((source_tree, "03"), (wllama.fetch, "11"))
 _ROOT = LABS.parent
 _TEMPLATES = Path(__file__).with_name("templates")
 _COURSE = (
-    *("labs", "slmlab", "data", "docs", "binder", "pyproject.toml", "environment.yml"),
+    *("labs", "slmlab", "data", "docs", "hub", "binder", "pyproject.toml", "environment.yml"),
     *("requirements.lock", "requirements-test.lock", "README.md", "CONTRIBUTING.md"),
     *("LICENSE", "LICENSE-PROSE.txt", "Makefile"),
 )
@@ -192,7 +192,8 @@ def _committed(folder: Path, root: Path) -> bool:
         if finish([*command, *left_out]).returncode:
             return False
         with tarfile.open(packed) as archive:
-            archive.extractall(folder, filter="data")
+            for member in archive:
+                unpack(archive, member, folder, member.name)
     return True
 
 

@@ -181,11 +181,13 @@ class TestASharedCache:
 
     def test_gives_its_file_and_no_copy_is_made(self, shared, tmp_path):
         assert fetching.cached("tiny").path == fetch("tiny").path == shared
+        assert fetching.is_here("tiny")
         assert not (tmp_path / "cache").exists()
 
     def test_with_a_damaged_file_is_left_out(self, shared):
         shared.write_bytes(CONTENT[:-1])
         assert fetching.cached("tiny") is None
+        assert not fetching.is_here("tiny")
 
     def test_without_the_model_leaves_it_to_the_own_cache(
         self, tiny, use, publish, home, monkeypatch

@@ -282,6 +282,8 @@ class TestChosen:
     def test_a_folder_has_a_name(self, folder):
         assert mirror.chosen([str(folder)]) == {"local/tiny": folder}
         assert mirror.chosen([f"someone/else={folder}"]) == {"someone/else": folder}
+        with pytest.raises(UsageError, match="Two models are called someone/else"):
+            mirror.chosen([f"someone/else={folder}", f"someone/else={folder}/."])
 
     def test_other_folders_are_not_served(self, folder, tmp_path):
         for wrong in (str(tmp_path), f"{NAME}={tmp_path}", f"a/b/c={folder}", f"tiny={folder}"):
@@ -298,6 +300,14 @@ def test_a_port_that_is_taken_is_one_sentence(running, folder):
     with (
         pytest.raises(UsageError, match=r"cannot listen on port \d+ of 127.0.0.1"),
         mirror.serve({NAME: folder}, port=running.server_port),
+    ):
+        pass
+
+
+def test_an_address_left_empty_is_not_taken_for_all(folder):
+    with (
+        pytest.raises(UsageError, match="The address is empty"),
+        mirror.serve({NAME: folder}, host=""),
     ):
         pass
 

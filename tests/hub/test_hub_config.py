@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,6 +100,33 @@ def test_only_root_can_start_the_hub(config):
 
 def test_the_hub_listens_on_this_machine_until_told_otherwise(config):
     assert config().JupyterHub.bind_url.startswith("http://127.0.0.1:")
+
+
+def test_whoever_may_administer_may_log_in(config):
+    found = config()
+    assert (
+        found.LocalAuthenticator.allowed_groups == found.PAMAuthenticator.admin_groups == {"sudo"}
+    )
+
+
+@pytest.mark.parametrize("where", ["hub", "pod"])
+def test_labs_that_were_copied_in_part_are_copied_anew(config, values, tmp_path, where):
+    home, course = tmp_path / "home", tmp_path / "course"
+    (home / ".labs.part").mkdir(parents=True)
+    (home / ".labs.part" / "half.ipynb").write_text("ha")
+    course.mkdir()
+    (course / "00.ipynb").write_text("whole")
+    if where == "hub":
+        shell, option, script, *_ = config().Spawner.cmd
+        command = [shell, option, script, course, "true"]
+    else:
+        hook = values["singleuser"]["lifecycleHooks"]["postStart"]["exec"]["command"]
+        command = [part.replace("/srv/course/labs", str(course)) for part in hook]
+    for _ in range(2):
+        subprocess.run(command, env={"HOME": str(home), "PATH": os.environ["PATH"]}, check=True)
+        assert [path.name for path in home.iterdir()] == ["labs"]
+        assert (home / "labs" / "00.ipynb").read_text() == "whole"
+        (course / "00.ipynb").write_text("newer")
 
 
 def test_what_hub_and_learners_write_is_for_the_owner_alone(config):

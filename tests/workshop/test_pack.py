@@ -167,6 +167,11 @@ def install(stick: Path, into: Path, cache: Path, *options: str, python: str = s
     )
 
 
+def test_a_course_that_is_no_clone_has_what_its_readme_leads_to():
+    links = re.findall(r"\]\(([^)#:\s]+)\)", (LABS.parent / "README.md").read_text("utf-8"))
+    assert {Path(link).parts[0] for link in links} <= set(packing._COURSE)
+
+
 class TestAHandOut:
     def test_has_the_course_the_wheels_the_models_and_the_downloads(self, packed):
         assert names(packed.path) == {

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from slmlab.acquisition import npm
-from slmlab.files import cache_path, check_room, locked, whole_folder
+from slmlab.files import cache_path, check_room, locked, unpack, whole_folder
 
 VERSION = "3.8.1"
 INTEGRITY = (
@@ -39,5 +39,4 @@ def _unpack(package: bytes, folder: Path) -> None:
     """Unpack a package of npm, whose files lie in `package/`, as `folder`."""
     with tarfile.open(fileobj=io.BytesIO(package)) as archive:
         for member in archive:
-            inside = member.name.removeprefix("package/")
-            archive.extract(member.replace(name=inside), folder, filter="data")
+            unpack(archive, member, folder, member.name.removeprefix("package/"))

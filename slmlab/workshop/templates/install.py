@@ -133,7 +133,8 @@ def fill_cache(items: list[dict], accept: bool) -> None:
         if item["read"] and not accept:
             say(
                 f"Left out: {item['folder']}, whose licence has to be accepted. Read it on "
-                f"{item['read']}, then repeat with --accept-license and another --into."
+                f"{item['read']}, then accept it with: "
+                f'"{sys.executable}" "{__file__}" --fill-cache --accept-license'
             )
         else:
             copy_whole(HERE / "cache" / item["folder"], cache_path(*item["folder"].split("/")))
