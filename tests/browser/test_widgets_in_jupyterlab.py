@@ -32,7 +32,8 @@ CELLS = {
         "Q8_0": Form(145_000_000, 11.7, 0.4, 135.0, 2.0, "A small red fox."),
         "F16": Form(271_000_000, 11.6, 0.4, 117.0, 2.0, "A small red fox.")})""",
     "chooser": "widgets.chooser(selection.briefs())",
-    "chat": f'widgets.chat({{"one": fetch("{MODEL}").path, "two": fetch("{MODEL}").path}})',
+    "chat": f"""widgets.chat({{"one": fetch("{MODEL}").path, "two": fetch("{MODEL}").path}},
+                             max_tokens=1500)""",
 }
 
 pytestmark = pytest.mark.slow
@@ -132,7 +133,7 @@ def test_chat_answers_and_can_be_stopped(widget):
     press(widget, "Ask both")
     shows(widget, "tokens/s")
     press(widget, "Stop")
-    shows(widget, re.compile("stopped, |done, "))
+    shows(widget, "stopped, ")
     expect(widget.get_by_role("button", name="Ask both")).to_be_enabled(timeout=PATIENCE)
 
 

@@ -2,10 +2,11 @@
 
 import itertools
 import threading
+from functools import partial
 
 import pytest
 
-from slmlab.errors import InvalidModelFile
+from slmlab.errors import InvalidModelFile, UsageError
 from slmlab.show.widgets import chat, side_by_side
 from slmlab.show.widgets.chatting import replies
 
@@ -129,6 +130,12 @@ def test_a_failure_is_a_sentence_and_the_next_message_works(two, engines):
     ask(two, "Again?")
     assert "did not work" not in two.view.text
     assert [said["content"] for said in whole.asked[-1]] == ["Again?"]
+
+
+@pytest.mark.parametrize("talk", [chat, partial(side_by_side, message="Hello?")])
+def test_no_model_file_at_all_is_an_error_in_the_plain_call(talk):
+    with pytest.raises(UsageError, match="no model file to talk with"):
+        talk({})
 
 
 def test_an_empty_message_is_not_asked(two, engines):

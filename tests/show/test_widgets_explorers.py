@@ -68,6 +68,36 @@ def test_no_model_so_small_is_a_sentence_and_not_a_traceback():
     assert "parameters (published)" in panel.view.text
 
 
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("Tier", "small"),  # another model is chosen
+        ("Tier", "micro"),  # the same one stays
+        ("At most, billion parameters", 1.0),
+        ("At most, billion parameters", 0.1),  # none is left
+        ("Model", "llama-3-8b"),
+    ],
+)
+def test_one_change_draws_once(field, value):
+    panel = tier_explorer(MODEL)
+    drawn = []
+    panel.show = drawn.append
+    controls(panel)[field].value = value
+    assert len(drawn) == 1
+
+
+def test_without_a_model_the_smallest_is_shown():
+    smallest = matching("small", 30)[0]
+    assert tier_view("small") == tier_view("small", 30, smallest.name)
+
+
+def test_a_model_that_is_not_among_those_counted_is_an_error_in_the_plain_call():
+    with pytest.raises(UsageError, match="Llama 3 8B Instruct is no model of tier 'micro'"):
+        tier_view("micro", 30, "llama-3-8b")
+    with pytest.raises(UsageError, match=r"with at most 0\.2 billion parameters; choose"):
+        tier_view("any", 0.2, MODEL)
+
+
 def test_parameters_and_bytes_per_type_are_those_of_the_card():
     card, view = tiers.card(MODEL), tier_view("any", 30, MODEL)
     assert f"{card.parameters:,} parameters" in view.text
@@ -115,6 +145,18 @@ def test_an_unknown_model_device_or_form_is_an_error_in_the_plain_call():
         cost_view(MODEL, device="toaster")
     with pytest.raises(UsageError, match="was not measured"):
         form_view(FORMS, "Q5_1")
+    for explorer in (tier_explorer, tier_view, calculator):
+        with pytest.raises(UnknownModel):
+            explorer(model="no-such-model")
+
+
+def test_another_picture_or_no_form_at_all_is_an_error_in_the_plain_call():
+    with pytest.raises(UsageError, match="no picture of 'qualty'; choose quality or speed"):
+        form_view(FORMS, "Q4_0", against="qualty")
+    with pytest.raises(UsageError, match="'Q4_0' was not measured; measure it first"):
+        form_view({}, "Q4_0")
+    with pytest.raises(UsageError, match="no measured file to show"):
+        quantization_explorer({})
 
 
 def test_a_selected_file_is_marked_and_read_beside_the_base():

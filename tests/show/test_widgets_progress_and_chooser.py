@@ -63,6 +63,11 @@ def test_the_chooser_starts_with_the_decision_of_the_first_brief():
     assert str(decide(first).best) in panel.view.text
 
 
+def test_no_brief_at_all_is_an_error_in_the_plain_call():
+    with pytest.raises(UsageError, match="no brief to decide"):
+        chooser({})
+
+
 def test_another_brief_fills_the_fields_and_is_decided():
     panel = chooser(briefs())
     fields = controls(panel)

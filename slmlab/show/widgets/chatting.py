@@ -53,8 +53,10 @@ class Reply:
 def side_by_side(files: Mapping[str, Path], message: str, max_tokens: int = 64) -> View:
     """Return what each model file answers to one message, and the rates measured meanwhile.
 
-    Raises what loading and generating raise: `InvalidModelFile`, `NotPossibleHere`, `UsageError`.
+    Raises `UsageError` where there is no file, and what loading and generating raise:
+    `InvalidModelFile`, `NotPossibleHere`, `UsageError`.
     """
+    _check(files)
     columns = {}
     for name, path in files.items():
         *_, last = replies(name, path, (), message, max_tokens)
@@ -190,8 +192,17 @@ class Chat(Panel):
 
 
 def chat(files: Mapping[str, Path], max_tokens: int = 128) -> Chat:
-    """Return a widget to talk with two of the model files at once, by their names."""
+    """Return a widget to talk with two of the model files at once, by their names.
+
+    Raises `UsageError` where there is no file.
+    """
+    _check(files)
     return Chat(files, max_tokens)
+
+
+def _check(files: Mapping[str, Path]) -> None:
+    if not files:
+        raise UsageError("There is no model file to talk with; give at least one, by its name.")
 
 
 def _messages(earlier: Sequence[Reply], message: str) -> list[dict[str, str]]:

@@ -5,6 +5,7 @@ from typing import Any
 
 import ipywidgets
 
+from slmlab.errors import UsageError
 from slmlab.measurement import Measurement
 from slmlab.selection import Brief, Decision, decide
 from slmlab.selection.briefs import altered
@@ -31,8 +32,11 @@ def chooser(
 ) -> Panel:
     """Return a widget that decides a brief, and decides it again after changes.
 
-    `measurements` are the learner's own, as `selection.decide` wants them.
+    `measurements` are the learner's own, as `selection.decide` wants them. Raises `UsageError`
+    where there is no brief.
     """
+    if not briefs:
+        raise UsageError("There is no brief to decide; give at least one, by its name.")
     start = dropdown("Brief", briefs, next(iter(briefs)), "The brief to start from")
     fields = _fields(briefs[start.value])
     again = button("Choose again", "Decide with the values above", button_style="primary")

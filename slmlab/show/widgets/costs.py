@@ -39,7 +39,11 @@ class _Room:
 
 
 def calculator(model: str = "smollm2-135m-instruct") -> Panel:
-    """Return a widget that estimates memory and speed of a model before it is downloaded."""
+    """Return a widget that estimates memory and speed of a model before it is downloaded.
+
+    Raises `UnknownModel` where no card has this name.
+    """
+    tiers.card(model)
     titles = [(card.title, card.name) for card in tiers.cards().values()]
     controls = [
         dropdown("Model", titles, model, "Any model card"),

@@ -36,7 +36,12 @@ class Form:
 
 
 def quantization_explorer(forms: Mapping[str, Form], base: str = "F16") -> Panel:
-    """Return a widget to select one of the measured forms and read it beside the base."""
+    """Return a widget to select one of the measured forms and read it beside the base.
+
+    Raises `UsageError` where there is no form.
+    """
+    if not forms:
+        raise UsageError("There is no measured file to show; give at least one, by its type.")
     smallest = min(forms, key=lambda name: forms[name].bytes)
     chosen = dropdown("File", forms, smallest, "The file to read beside the base")
     against = dropdown("Picture", AGAINST, "quality", "What to draw the size against")
@@ -50,11 +55,15 @@ def form_view(
 ) -> View:
     """Return the points of all forms with one marked, and its text beside the base's.
 
-    `against` is "quality" or "speed". Raises `UsageError` for a form that was not measured.
+    `against` is "quality" or "speed". Raises `UsageError` for anything else, and for a form that
+    was not measured.
     """
+    if against not in AGAINST:
+        raise UsageError(f"There is no picture of {against!r}; choose {' or '.join(AGAINST)}.")
     for name in (chosen, base):
         if name not in forms:
-            raise UsageError(f"{name!r} was not measured; choose {', '.join(forms)}.")
+            others = f"choose {', '.join(forms)}" if forms else "measure it first"
+            raise UsageError(f"{name!r} was not measured; {others}.")
     figure = _points(forms, base) if against == "quality" else _speeds(forms)
     _mark(figure, forms[chosen], against, chosen)
     drawn = picture(figure, f"Size against {against}; marked is {_in_words(chosen, forms[chosen])}")

@@ -1,5 +1,7 @@
 """Models by tier and size: how many parameters each has, and how many bytes in each type."""
 
+from typing import Any
+
 import pandas as pd
 
 from slmlab import tiers
@@ -23,41 +25,58 @@ _LARGEST = 30.0  # billion parameters: where the tiers end
 
 
 def tier_explorer(model: str = "smollm2-135m-instruct") -> Panel:
-    """Return a widget to choose a model by tier and size, and to see what it holds."""
+    """Return a widget to choose a model by tier and size, and to see what it holds.
+
+    Raises `UnknownModel` where no card has this name.
+    """
+    tiers.card(model)
     tier = dropdown("Tier", TIERS, "any", "Show the models of one tier, or of all")
     billions = number(
         "At most, billion parameters", _LARGEST, 0.1, _LARGEST, "Leave out larger models"
     )
     chosen = dropdown("Model", _names("any", _LARGEST).items(), model, "The model to look into")
 
-    def narrow(_change: dict) -> None:
+    panel = Panel("Tier explorer", [tier, billions, chosen])
+
+    def draw(_change: Any = None) -> None:
+        panel.draw(tier_view, tier.value, billions.value, chosen.value)
+
+    def narrow(_change: Any) -> None:
         before, names = chosen.value, _names(tier.value, billions.value)
+        chosen.unobserve(draw, "value")  # new options select the first: draw once, at the end
         chosen.options = list(names.items())
         chosen.value = before if before in names.values() else next(iter(names.values()), None)
+        chosen.observe(draw, "value")
+        draw()
 
     tier.observe(narrow, "value")
     billions.observe(narrow, "value")
-    panel = Panel("Tier explorer", [tier, billions, chosen])
-    panel.follow([tier, billions, chosen], tier_view)
+    chosen.observe(draw, "value")
+    draw()
     return panel
 
 
-def tier_view(
-    tier: str = "any", billions: float = _LARGEST, model: str | None = "smollm2-135m-instruct"
-) -> View:
+def tier_view(tier: str = "any", billions: float = _LARGEST, model: str | None = None) -> View:
     """Return how many models a tier has up to a size, and what one of them holds.
 
-    Raises `UsageError` where there is none.
+    Without `model` that is the smallest. Raises `UsageError` where there is none, or `model` is not
+    among them.
     """
     found = matching(tier, billions)
-    if not found or model is None:
+    if not found:
         raise UsageError(
             f"No model card of tier {tier!r} has at most {billions:g} billion parameters; "
             f"choose another tier or a larger number."
         )
+    card = tiers.card(model) if model else found[0]
+    if card not in found:
+        raise UsageError(
+            f"{card.title} is no model of tier {tier!r} with at most {billions:g} billion "
+            f"parameters; choose one of those, or another tier or size."
+        )
     first, last = found[0].title, found[-1].title
     count = f"1 model: {first}." if len(found) == 1 else f"{len(found)} models, {first} to {last}."
-    return sentence(count) + _inside(tiers.card(model))
+    return sentence(count) + _inside(card)
 
 
 def matching(tier: str, billions: float) -> list[tiers.ModelCard]:
