@@ -106,7 +106,8 @@ def _note(name: str, text: str) -> "NotebookNode":
 
 
 def _about_lab(lab: Lab, executed: Path | None) -> str:
-    minutes = ", ".join(f"{name} {lab.minutes[name]:g}" for name in PROFILES)
+    known = (name for name in (*PROFILES, "recorded") if name in lab.minutes)
+    minutes = ", ".join(f"{name} {lab.minutes[name]:g}" for name in known)
     return "\n".join(
         [
             f"## For the instructor: {lab.title}",
