@@ -456,7 +456,7 @@ def _sweep(options: argparse.Namespace) -> int:
                 ],
                 "disagreements": differing,
                 "rows": [
-                    asdict(row.task) | asdict(row.number) | {"machine": row.machine}
+                    asdict(row.task) | asdict(row.number) | {"machines": row.machines}
                     for row in sweeping.summary(found.finished)
                 ],
             }
@@ -481,7 +481,7 @@ def _sweep_table(rows: Iterable[Any]) -> None:
                 row.number.quantity,
                 quantity(row.number.value, row.number.unit, row.number.spread),
                 row.number.conditions.get("text", "-"),
-                row.machine or "any",
+                ", ".join(row.machines),
             )
             for row in rows
         ],

@@ -21,13 +21,13 @@ Processors add up in different orders; `make bench` gives llama-perplexity as mu
 class Row:
     """A quantity of a model in one form: the mean of the repetitions in `number`.
 
-    `task` is the first of them. `machine` is the fingerprint of the only machine that took part;
-    it is empty where several agree on what no machine decides. The spread is the standard
-    deviation of the repetitions for speed and memory, and otherwise what one said of itself.
+    `task` is the first of them, `machines` are the fingerprints of those that took part: one for
+    speed and memory. The spread is the standard deviation of the repetitions for speed and memory,
+    and otherwise what one said of itself.
     """
 
     task: Task
-    machine: str
+    machines: tuple[str, ...]
     number: Measurement
 
 
@@ -80,7 +80,7 @@ def _agree(group: _Group) -> bool:
 
 
 def _row(part: _Group) -> Row:
-    machines = {result.machine for result, _ in part}
+    machines = dict.fromkeys(result.machine for result, _ in part)
     (first, number), values = part[0], [number.value for _, number in part]
     timed = number.quantity not in _TOLERANCE
     mean = replace(
@@ -90,7 +90,7 @@ def _row(part: _Group) -> Row:
         how="measured" if all(map(_is_of_here_and_now, part)) else "recorded",
         conditions=number.conditions | {"repetitions": len(values)},
     )
-    return Row(first.task, machines.pop() if len(machines) == 1 else "", mean)
+    return Row(first.task, tuple(machines), mean)
 
 
 def _is_of_here_and_now(found: tuple[Result, Measurement]) -> bool:

@@ -120,7 +120,7 @@ def test_fewer_than_one_process_is_wrong_usage(tmp_path):
 
 
 def _note(task, threads, log):
-    with open(log, "a", encoding="utf-8") as file:
+    with log.open("a", encoding="utf-8") as file:
         file.write(f"{task.id}\n")
     return toy.count(task, threads)
 
@@ -132,9 +132,7 @@ def _run_noting(folder, log):
 def test_two_sweeps_of_a_folder_do_nothing_twice(tmp_path):
     log = tmp_path / "log"
     spawn = multiprocessing.get_context("spawn")
-    both = [
-        spawn.Process(target=_run_noting, args=(tmp_path / "results", log)) for _ in range(2)
-    ]
+    both = [spawn.Process(target=_run_noting, args=(tmp_path / "results", log)) for _ in range(2)]
     for one in both:
         one.start()
     for one in both:

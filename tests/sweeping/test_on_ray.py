@@ -1,0 +1,147 @@
+"""The same results from a Ray cluster, also where one of its machines goes away."""
+
+import threading
+import time
+from functools import partial
+from pathlib import Path
+
+import pytest
+import toy
+
+from slmlab.errors import NotPossibleHere
+from slmlab.sweeping import Plan, on_ray, sweep
+
+ROOT = Path(__file__).parents[2]
+NODE = {"object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
+
+quiet = partial(sweep, tell=lambda line: None)
+
+
+@pytest.fixture(scope="module")
+def cluster():
+    """A cluster of two nodes on this machine: the head with two CPUs, another with one."""
+    pytest.importorskip("ray")
+    from ray import cloudpickle
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("RAY_agent_register_timeout_ms", "600000")
+        patch.setenv("RAY_raylet_start_wait_time_s", "600")
+        cloudpickle.register_pickle_by_value(toy)
+        made = Cluster()
+        try:
+            made.add_node(num_cpus=2, include_dashboard=False, **NODE)
+            made.add_node(num_cpus=1, **NODE)
+            yield made
+        finally:
+            made.shutdown()
+            cloudpickle.unregister_pickle_by_value(toy)
+
+
+def values(found):
+    return {result.task: [row.value for row in result.measurements] for result in found.finished}
+
+
+@pytest.mark.slow
+def test_a_cluster_gives_what_one_machine_gives(cluster, tmp_path):
+    plan = toy.plan(texts=("prose", "code"))
+    there = quiet(plan, tmp_path / "there", ray=cluster.address, measure=toy.count)
+    here = quiet(plan, tmp_path / "here", measure=toy.count)
+    assert values(there) == values(here)
+    assert {result.machine for result in there.finished} == {here.finished[0].machine}
+    again = quiet(plan, tmp_path / "there", ray=cluster.address, measure=None)
+    assert again.done_before == len(plan.tasks())
+
+
+def noting(task, threads, log):
+    """Measure a task in half a second, and note when and on which node."""
+    import ray
+
+    start = time.time()
+    time.sleep(0.5)
+    node = ray.get_runtime_context().get_node_id()
+    (log / task.id).write_text(f"{start} {time.time()} {node}")
+    return toy.count(task, threads)
+
+
+@pytest.mark.slow
+def test_a_timed_task_has_its_node_for_itself(cluster, tmp_path):
+    log = tmp_path / "log"
+    log.mkdir()
+    plan = toy.plan("perplexity", "speed", repetitions=3)
+    found = quiet(plan, tmp_path / "out", ray=cluster.address, measure=partial(noting, log=log))
+    assert not found.failed
+    noted = {task: (log / task.id).read_text().split() for task in plan.tasks()}
+    assert len({node for _, _, node in noted.values()}) == 2
+    for task in filter(lambda task: task.is_timed, noted):
+        start, end, node = noted[task]
+        for other, (other_start, other_end, other_node) in noted.items():
+            if other != task and other_node == node:
+                assert float(other_end) <= float(start) or float(end) <= float(other_start)
+
+
+def stuck_once(task, threads, victim, marker):
+    """Measure a task, but the first one on a node stays there until the node is removed."""
+    import ray
+
+    if ray.get_runtime_context().get_node_id() == victim and not marker.exists():
+        marker.touch()
+        time.sleep(600)
+    return toy.count(task, threads)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantity", ["perplexity", "speed"])
+def test_a_node_removed_in_the_middle_loses_nothing(cluster, tmp_path, quantity):
+    victim = cluster.add_node(num_cpus=1, **NODE)
+    marker = tmp_path / "stuck"
+
+    def remove():
+        while not marker.exists():
+            time.sleep(0.1)
+        cluster.remove_node(victim, allow_graceful=False)
+
+    removing = threading.Thread(target=remove, daemon=True)
+    removing.start()
+    plan = toy.plan(quantity, repetitions=4)
+    stuck = partial(stuck_once, victim=victim.node_id, marker=marker)
+    found = quiet(plan, tmp_path / "out", ray=cluster.address, measure=stuck)
+    removing.join()
+    assert not found.failed
+    assert values(found) == values(quiet(plan, tmp_path / "here", measure=toy.count))
+
+
+@pytest.mark.slow
+def test_a_failure_on_a_node_is_told_and_stops_nothing(cluster, tmp_path):
+    plan = Plan(("smollm2-135m-instruct",), ("Q4_0",), ("onnx", "transformers"), measure=("size",))
+    found = quiet(plan, tmp_path, ray=cluster.address)
+    assert len(found.failed) == 2
+    assert all("no precision 'Q4_0' for this engine" in one.failure for one in found.failed)
+
+
+@pytest.mark.slow
+def test_a_task_that_ends_its_worker_is_a_failure(cluster, tmp_path):
+    def crash(task, threads):
+        import os
+
+        os._exit(1)
+
+    plan = toy.plan("speed", quantisations=("Q4_0",))
+    [failed] = quiet(plan, tmp_path, ray=cluster.address, measure=crash).failed
+    assert failed.failure.startswith("Ray could not do it: ")
+
+
+@pytest.mark.slow
+def test_no_cluster_is_a_sentence(tmp_path):
+    pytest.importorskip("ray")
+    with pytest.raises(NotPossibleHere, match=r"There is no Ray cluster at 127\.0\.0\.1:9 "):
+        quiet(toy.plan(), tmp_path, ray="127.0.0.1:9", measure=toy.count)
+
+
+def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert "slmlab[ray]" in on_ray.why_not()
+    with pytest.raises(NotPossibleHere, match="Ray is not installed"):
+        quiet(toy.plan(), tmp_path, ray="auto", measure=toy.count)
