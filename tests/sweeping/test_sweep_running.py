@@ -5,7 +5,7 @@ import threading
 from functools import partial
 
 import pytest
-import toy
+import toy_sweep as toy
 
 from slmlab.errors import EngineError, UsageError
 from slmlab.sweeping import Plan, disagreements, summary, sweep

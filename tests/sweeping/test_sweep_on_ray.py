@@ -1,20 +1,51 @@
 """The same results from a Ray cluster, also where one of its machines goes away."""
 
+import socket
 import threading
 import time
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 
 import pytest
-import toy
+import toy_sweep as toy
 
 from slmlab.errors import NotPossibleHere
 from slmlab.sweeping import Plan, on_ray, sweep
 
 ROOT = Path(__file__).parents[2]
-NODE = {"object_store_memory": 80_000_000, "node_ip_address": "127.0.0.1"}
+PORTS = (
+    "metrics_agent_port",
+    "metrics_export_port",
+    "dashboard_agent_listen_port",
+    "runtime_env_agent_port",
+)
 
 quiet = partial(sweep, tell=lambda line: None)
+
+
+def add_node(cluster, cpus, **more):
+    """Add a small node that listens on 127.0.0.1 only.
+
+    Where a port is not named, Ray gives the program that finds one 15 seconds to tell, which is
+    not enough on a busy machine.
+    """
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    return cluster.add_node(
+        num_cpus=cpus,
+        object_store_memory=80_000_000,
+        node_ip_address="127.0.0.1",
+        **ports,
+        **more,
+    )
+
+
+def free_ports(count):
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +58,11 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("PYTHONPATH", str(ROOT))
-        patch.setenv("RAY_agent_register_timeout_ms", "600000")
-        patch.setenv("RAY_raylet_start_wait_time_s", "600")
         cloudpickle.register_pickle_by_value(toy)
         made = Cluster()
         try:
-            made.add_node(num_cpus=2, include_dashboard=False, **NODE)
-            made.add_node(num_cpus=1, **NODE)
+            add_node(made, cpus=2, include_dashboard=False)
+            add_node(made, cpus=1)
             yield made
         finally:
             made.shutdown()
@@ -95,7 +124,7 @@ def stuck_once(task, threads, victim, marker):
 @pytest.mark.slow
 @pytest.mark.parametrize("quantity", ["perplexity", "speed"])
 def test_a_node_removed_in_the_middle_loses_nothing(cluster, tmp_path, quantity):
-    victim = cluster.add_node(num_cpus=1, **NODE)
+    victim = add_node(cluster, cpus=1)
     marker = tmp_path / "stuck"
 
     def remove():

@@ -4,7 +4,7 @@ import json
 from dataclasses import replace
 
 import pytest
-import toy
+import toy_sweep as toy
 
 from slmlab.sweeping import Result, finished, read_result
 from slmlab.sweeping.results import write_result

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-import toy
+import toy_sweep as toy
 
 from slmlab.machine import this_machine
 from slmlab.sweeping import Result, disagreements, summary
