@@ -1,51 +1,28 @@
 """The same results from a Ray cluster, also where one of its machines goes away."""
 
-import socket
 import threading
 import time
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import toy_sweep as toy
 
+from slmlab.deployment.server import free_port
 from slmlab.errors import NotPossibleHere
 from slmlab.sweeping import Plan, on_ray, sweep
 
 ROOT = Path(__file__).parents[2]
-PORTS = (
-    "metrics_agent_port",
-    "metrics_export_port",
-    "dashboard_agent_listen_port",
-    "runtime_env_agent_port",
-)
+SESSION = "session_of_tests"
+PATIENCE = {  # Ray's own limits are too short for a machine that is busy with other things
+    "RAY_agent_register_timeout_ms": "600000",
+    "RAY_health_check_failure_threshold": "20",
+    "RAY_health_check_period_ms": "1000",
+    "RAY_worker_register_timeout_seconds": "600",
+}
 
 quiet = partial(sweep, tell=lambda line: None)
-
-
-def add_node(cluster, cpus, **more):
-    """Add a small node that listens on 127.0.0.1 only.
-
-    Where a port is not named, Ray gives the program that finds one 15 seconds to tell, which is
-    not enough on a busy machine.
-    """
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    return cluster.add_node(
-        num_cpus=cpus,
-        object_store_memory=80_000_000,
-        node_ip_address="127.0.0.1",
-        **ports,
-        **more,
-    )
-
-
-def free_ports(count):
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
 
 
 @pytest.fixture(scope="module")
@@ -55,18 +32,50 @@ def cluster():
     from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", str(ROOT))
+    with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray-") as folder:
+        environment = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), **PATIENCE}
+        for name, value in environment.items():
+            patch.setenv(name, value)
         cloudpickle.register_pickle_by_value(toy)
         made = Cluster()
+        made.folder = folder
         try:
-            add_node(made, cpus=2, include_dashboard=False)
+            add_node(made, cpus=2, include_dashboard=False, session_name=SESSION)
             add_node(made, cpus=1)
             yield made
         finally:
             made.shutdown()
             cloudpickle.unregister_pickle_by_value(toy)
+
+
+def add_node(cluster, cpus, **more):
+    """Add a small node that listens on 127.0.0.1 only."""
+    import ray
+
+    node = ray.NodeID.from_random().hex()
+    tell_ports(Path(cluster.folder, SESSION), node)
+    return cluster.add_node(
+        num_cpus=cpus,
+        object_store_memory=80_000_000,
+        node_ip_address="127.0.0.1",
+        runtime_env_agent_port=free_port(),
+        temp_dir=cluster.folder,
+        env_vars={"RAY_OVERRIDE_NODE_ID_FOR_TESTING": node},
+        **more,
+    )
+
+
+def tell_ports(session, node):
+    """Say for a node's dashboard agent, which has no ports here, that it has none.
+
+    It would say so itself, but a node ends where it hears nothing for 15 seconds, and on a busy
+    machine the agent takes longer to start.
+    """
+    from ray import _raylet
+
+    session.mkdir(exist_ok=True)
+    for name in ("METRICS_AGENT", "METRICS_EXPORT", "DASHBOARD_AGENT_LISTEN"):
+        _raylet.persist_port(str(session), node, getattr(_raylet, f"{name}_PORT_NAME"), -1)
 
 
 def values(found):
