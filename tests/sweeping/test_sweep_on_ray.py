@@ -15,6 +15,7 @@ from slmlab.sweeping import Plan, on_ray, sweep
 
 ROOT = Path(__file__).parents[2]
 SESSION = "session_of_tests"
+LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # as there, talk over 127.0.0.1 alone
 PATIENCE = {  # Ray's own limits are too short for a machine that is busy with other things
     "RAY_agent_register_timeout_ms": "600000",
     "RAY_health_check_failure_threshold": "20",
@@ -33,9 +34,15 @@ def cluster():
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray-") as folder:
-        environment = {"RAY_USAGE_STATS_ENABLED": "0", "PYTHONPATH": str(ROOT), **PATIENCE}
+        environment = {
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "PYTHONPATH": str(ROOT),
+            **LOOPBACK,
+            **PATIENCE,
+        }
         for name, value in environment.items():
             patch.setenv(name, value)
+        patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
         cloudpickle.register_pickle_by_value(toy)
         made = Cluster()
         made.folder = folder
