@@ -27,6 +27,8 @@ def run(tasks: Sequence[Task], measure: Measure, address: str) -> Iterator[Resul
     machine, so that Ray runs nothing beside it. What a lost machine was doing is done again by
     another. Raises `NotPossibleHere` where there is no Ray, no cluster, or no machine left in it.
     """
+    if not tasks:
+        return
     if reason := why_not():
         raise NotPossibleHere(reason)
     import ray
