@@ -1,5 +1,6 @@
 """The same results from a Ray cluster, also where one of its machines goes away."""
 
+import os
 import threading
 import time
 from functools import partial
@@ -13,7 +14,8 @@ from slmlab.deployment.server import free_port
 from slmlab.errors import NotPossibleHere
 from slmlab.sweeping import Plan, on_ray, sweep
 
-ROOT = Path(__file__).parents[2]
+HERE = Path(__file__).parent
+PATH = os.pathsep.join(map(str, (HERE.parents[1], HERE)))  # where a worker finds slmlab and toys
 SESSION = "session_of_tests"
 LOOPBACK = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}  # as there, talk over 127.0.0.1 alone
 PATIENCE = {  # Ray's own limits are too short for a machine that is busy with other things
@@ -30,20 +32,18 @@ quiet = partial(sweep, tell=lambda line: None)
 def cluster():
     """A cluster of two nodes on this machine: the head with two CPUs, another with one."""
     pytest.importorskip("ray")
-    from ray import cloudpickle
     from ray.cluster_utils import Cluster
 
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray-") as folder:
         environment = {
             "RAY_USAGE_STATS_ENABLED": "0",
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": PATH,
             **LOOPBACK,
             **PATIENCE,
         }
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
-        cloudpickle.register_pickle_by_value(toy)
         made = Cluster()
         made.folder = folder
         try:
@@ -52,7 +52,6 @@ def cluster():
             yield made
         finally:
             made.shutdown()
-            cloudpickle.unregister_pickle_by_value(toy)
 
 
 def add_node(cluster, cpus, **more):
@@ -100,23 +99,12 @@ def test_a_cluster_gives_what_one_machine_gives(cluster, tmp_path):
     assert again.done_before == len(plan.tasks())
 
 
-def noting(task, threads, log):
-    """Measure a task in half a second, and note when and on which node."""
-    import ray
-
-    start = time.time()
-    time.sleep(0.5)
-    node = ray.get_runtime_context().get_node_id()
-    (log / task.id).write_text(f"{start} {time.time()} {node}")
-    return toy.count(task, threads)
-
-
 @pytest.mark.slow
 def test_a_timed_task_has_its_node_for_itself(cluster, tmp_path):
     log = tmp_path / "log"
     log.mkdir()
     plan = toy.plan("perplexity", "speed", repetitions=3)
-    found = quiet(plan, tmp_path / "out", ray=cluster.address, measure=partial(noting, log=log))
+    found = quiet(plan, tmp_path / "out", ray=cluster.address, measure=partial(toy.noting, log=log))
     assert not found.failed
     noted = {task: (log / task.id).read_text().split() for task in plan.tasks()}
     assert len({node for _, _, node in noted.values()}) == 2
@@ -125,16 +113,6 @@ def test_a_timed_task_has_its_node_for_itself(cluster, tmp_path):
         for other, (other_start, other_end, other_node) in noted.items():
             if other != task and other_node == node:
                 assert float(other_end) <= float(start) or float(end) <= float(other_start)
-
-
-def stuck_once(task, threads, victim, marker):
-    """Measure a task, but the first one on a node stays there until the node is removed."""
-    import ray
-
-    if ray.get_runtime_context().get_node_id() == victim and not marker.exists():
-        marker.touch()
-        time.sleep(600)
-    return toy.count(task, threads)
 
 
 @pytest.mark.slow
@@ -151,7 +129,7 @@ def test_a_node_removed_in_the_middle_loses_nothing(cluster, tmp_path, quantity)
     removing = threading.Thread(target=remove, daemon=True)
     removing.start()
     plan = toy.plan(quantity, repetitions=4)
-    stuck = partial(stuck_once, victim=victim.node_id, marker=marker)
+    stuck = partial(toy.stuck_once, victim=victim.node_id, marker=marker)
     found = quiet(plan, tmp_path / "out", ray=cluster.address, measure=stuck)
     removing.join()
     assert not found.failed

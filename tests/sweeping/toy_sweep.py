@@ -1,4 +1,6 @@
-"""A measuring function that takes no time, and plans for it."""
+"""Measuring functions that need no model, and plans for them."""
+
+import time
 
 from slmlab.measurement import measured
 from slmlab.sweeping import Plan
@@ -22,3 +24,29 @@ def number(task, value=1.0, spread=None):
 def count(task, threads):
     """Measure a task by the letters of its name."""
     return [number(task, float(len(str(task))))]
+
+
+def noting(task, threads, log):
+    """Measure a task in half a second, and note when and on which node."""
+    import ray
+
+    start = time.monotonic()
+    time.sleep(0.5)
+    node = ray.get_runtime_context().get_node_id()
+    (log / task.id).write_text(f"{start} {time.monotonic()} {node}")
+    return count(task, threads)
+
+
+def stuck_once(task, threads, victim, marker):
+    """Measure a task, but the first one on a node stays there until the node is removed.
+
+    Those on other nodes wait until it is there.
+    """
+    import ray
+
+    if ray.get_runtime_context().get_node_id() == victim and not marker.exists():
+        marker.touch()
+        time.sleep(600)
+    while not marker.exists():
+        time.sleep(0.1)
+    return count(task, threads)
