@@ -1,6 +1,7 @@
 """Doing tasks on a Ray cluster: those that judge quality side by side, the timed ones alone."""
 
 import importlib.util
+import socket
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -46,12 +47,20 @@ def _connect(address: str) -> None:
     import ray
 
     try:
+        _must_answer(address)
         ray.init(address=address, log_to_driver=False, logging_level="error")
-    except (ConnectionError, ValueError) as problem:
+    except (OSError, ValueError) as problem:
         raise NotPossibleHere(
             f"There is no Ray cluster at {address} ({_last_line(problem)}); start one with "
             f"`ray start`, or name another."
         ) from None
+
+
+def _must_answer(address: str) -> None:
+    """Raise `OSError` where nobody listens at HOST:PORT; Ray itself would try for ten minutes."""
+    host, _, port = address.rpartition(":")
+    if port.isdigit() and "//" not in host:
+        socket.create_connection((host, int(port)), timeout=10).close()
 
 
 def _side_by_side(remote: Any, tasks: Sequence[Task], measure: Measure) -> Iterator[Result]:

@@ -12,7 +12,7 @@ import toy_sweep as toy
 
 from slmlab.deployment.server import free_port
 from slmlab.errors import NotPossibleHere
-from slmlab.sweeping import Plan, on_ray, sweep
+from slmlab.sweeping import on_ray, sweep
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join(map(str, (HERE.parents[1], HERE)))  # where a worker finds slmlab and toys
@@ -137,11 +137,12 @@ def test_a_node_removed_in_the_middle_loses_nothing(cluster, tmp_path, quantity)
 
 
 @pytest.mark.slow
-def test_a_failure_on_a_node_is_told_and_stops_nothing(cluster, tmp_path):
-    plan = Plan(("smollm2-135m-instruct",), ("Q4_0",), ("onnx", "transformers"), measure=("size",))
+def test_a_failure_on_a_node_is_told_and_stops_nothing(cluster, smollm2, tmp_path):
+    plan = toy.plan("size", engines=("llama_cpp", "transformers"), quantisations=("Q4_0",))
     found = quiet(plan, tmp_path, ray=cluster.address)
-    assert len(found.failed) == 2
-    assert all("no precision 'Q4_0' for this engine" in one.failure for one in found.failed)
+    assert [result.task.engine for result in found.finished] == ["llama_cpp"]
+    [failed] = found.failed
+    assert "no precision 'Q4_0' for this engine" in failed.failure
 
 
 @pytest.mark.slow
