@@ -106,6 +106,15 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--speed", action="store_true", help="of reading and of writing")
     measure.add_argument("--memory", action="store_true", help="peak of a separate process")
 
+    sweep = add("sweep", _sweep, "Measure what a plan asks for; what is finished is not repeated.")
+    sweep.add_argument("plan", metavar="PLAN", type=Path, help="a file in TOML")
+    sweep.add_argument(
+        "--out", metavar="DIR", type=Path, help="of the results (default: build/sweeps/PLAN)"
+    )
+    where = sweep.add_mutually_exclusive_group()
+    where.add_argument("--processes", metavar="N", type=int, default=1, help="tasks at once")
+    where.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster, or auto")
+
     engines = add("engines", _engines, "Say which engines and environments run here, or why not.")
     install = engines.add_subparsers(metavar="[install NAME]").add_parser(
         "install", help="make an environment; its path comes last"
@@ -426,6 +435,57 @@ def _text(named: str) -> str:
         return path.read_text("utf-8") if path.is_file() else measurement.text(named)
     except UnicodeDecodeError:
         raise UsageError(f"{path} is not text in UTF-8; give a text file.") from None
+
+
+def _sweep(options: argparse.Namespace) -> int:
+    from slmlab import sweeping
+
+    out = options.out or Path("build", "sweeps", options.plan.stem)
+    plan = sweeping.read_plan(options.plan)
+    found = sweeping.sweep(plan, out, processes=options.processes, ray=options.ray, tell=_remark)
+    differing = sweeping.disagreements(found.finished)
+    if options.json:
+        _json(
+            {
+                "results": out,
+                "finished": len(found.finished),
+                "done_before": found.done_before,
+                "failed": [
+                    asdict(one.task) | {"id": one.task.id, "why": one.failure}
+                    for one in found.failed
+                ],
+                "disagreements": differing,
+                "rows": [
+                    asdict(row.task) | asdict(row.number) | {"machines": row.machines}
+                    for row in sweeping.summary(found.finished)
+                ],
+            }
+        )
+    else:
+        _sweep_table(sweeping.summary(found.finished))
+        for sentence in [
+            *(f"{one.task} failed: {one.failure}" for one in found.failed),
+            *differing,
+        ]:
+            print(sentence)
+        _remark(f"the results are in {out}")
+    return int(bool(found.failed or differing))
+
+
+def _sweep_table(rows: Iterable[Any]) -> None:
+    _table(
+        ("what", "quantity", ">value", "text", "machine"),
+        [
+            (
+                row.number.subject,
+                row.number.quantity,
+                quantity(row.number.value, row.number.unit, row.number.spread),
+                row.number.conditions.get("text", "-"),
+                ", ".join(row.machines),
+            )
+            for row in rows
+        ],
+    )
 
 
 def _engines(options: argparse.Namespace) -> None:
