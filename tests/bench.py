@@ -14,6 +14,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -203,11 +204,11 @@ def number_after(words: str, said: str) -> float:
 def pass_seconds(log: str) -> float:
     """Return the seconds of llama-perplexity's pass, from the text to the value.
 
-    A line of its log begins with minutes, seconds, milliseconds and microseconds.
+    Its log has minutes, seconds, milliseconds and microseconds, not always at the start of a line.
     """
 
     def at(words: str) -> float:
-        stamp = re.search(rf"^(\d+)\.(\d+)\.(\d+)\.(\d+) \w {words}", log, re.MULTILINE)
+        stamp = re.search(rf"(\d+)\.(\d+)\.(\d+)\.(\d+) \w {words}", log)
         minutes, seconds, milli, micro = map(int, stamp.groups())
         return 60 * minutes + seconds + milli / 1e3 + micro / 1e6
 
@@ -221,12 +222,13 @@ def conditions(bench: Bench, rounds: int) -> str:
     library = json.loads(ours("features").out).strip()
     alike = "the same" if library in native.log + native.out else "OTHER"
     packages = [f"{name} {installed_version(name)}" for name in ("llama-cpp-python", "gguf")]
-    return (
-        f"*Measured* on {date.today()} on {this_machine()}, {bench.threads} threads,\n"
-        f"{', '.join(packages)}, Python {this_machine().python}: ours divided by native, the "
-        f"median of\n{rounds} rounds in alternating order, with their range. The tools are "
-        f"compiled for {alike} processor\nfeatures, with the same OpenMP, as the library."
+    about = (
+        f"*Recorded* on {date.today()} on {this_machine()}, {bench.threads} threads, "
+        f"{', '.join(packages)}, Python {this_machine().python}; median and range of the rounds "
+        f"({rounds}), in alternating order. The tools are compiled for {alike} processor features "
+        f"as the library, OpenMP among them."
     )
+    return textwrap.fill(about, 100)
 
 
 def profiled(name: str, bench: Bench, kind: str) -> str:
