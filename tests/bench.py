@@ -228,7 +228,7 @@ def conditions(bench: Bench, rounds: int) -> str:
         f"({rounds}), in alternating order. The tools are compiled for {alike} processor features "
         f"as the library, OpenMP among them."
     )
-    return textwrap.fill(about, 100)
+    return textwrap.fill(about, 100, break_on_hyphens=False)
 
 
 def profiled(name: str, bench: Bench, kind: str) -> str:

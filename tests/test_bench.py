@@ -94,7 +94,8 @@ def test_the_pass_of_llama_perplexity_is_timed_by_its_log():
     log = (
         "0.59.885.033 I perplexity: tokenizing the input ..\n"
         "1.01.200.458 I perplexity: tokenization took 315.412 ms\n"
-        "1.16.857.014 I perplexity: 15.41 seconds per pass - ETA 1.16.957.014 I Final estimate: PPL = 34.5929 +/- 3.25202\n"
+        "1.16.857.014 I perplexity: 15.41 seconds per pass - ETA "
+        "1.16.957.014 I Final estimate: PPL = 34.5929 +/- 3.25202\n"
     )
     assert bench.pass_seconds(log) == pytest.approx(17.071981)
     assert bench.number_after("PPL =", log) == 34.5929
