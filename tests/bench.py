@@ -189,7 +189,7 @@ def compare(name: str, bench: Bench, kind: str, ours_first: bool) -> dict[str, f
             "native": lambda: part.native(bench, kind, Path(folder)),
             "ours": lambda: ours(*part.work(bench, kind, Path(folder))),
         }
-        order = sorted(sides, reverse=ours_first)
+        order = ("ours", "native") if ours_first else ("native", "ours")
         done = {side: sides[side]() for side in order}
     native_peak = max(run.peak_bytes for run in done["native"])
     ratios = part.ratios(done["native"], json.loads(done["ours"].out))
@@ -242,7 +242,7 @@ def profiled(name: str, bench: Bench, kind: str) -> str:
 def explanations(ratios: tables.Ratios, bench: Bench) -> str:
     """Return where the time goes, or the memory, for what misses its aim."""
     missed = tables.missed(ratios)
-    slow = {(part_of(row), kind) for row, kind in missed if not row.endswith("memory")}
+    slow = {(part_of(row), kind) for row, kind in missed if not row.endswith(("memory", "value"))}
     found = [profiled(name, bench, kind) for name, kind in sorted(slow)]
     if any(row.endswith("memory") for row, _ in missed):
         peak = ours("nothing_loaded").peak_bytes

@@ -147,3 +147,36 @@ def test_a_pair_runs_in_the_order_asked_for(monkeypatch, ours_first):
         "speed, peak memory": 1.1,
     }
     assert order == (["ours", "native"] if ours_first else ["native", "ours"])
+
+
+def test_what_misses_is_explained_and_the_rest_is_not(monkeypatch):
+    monkeypatch.setattr(bench, "profiled", lambda name, _, kind: f"profile of {name} {kind}")
+    monkeypatch.setattr(bench, "ours", lambda name: bench.Run("null", "", 47_000_000))
+    assert bench.explanations(RATIOS, None) == "profile of speed Q5_1"
+    assert bench.explanations({"decode speed": {"F16": [1.0]}}, None) == ""
+    memory = bench.explanations({"speed, peak memory": {"F16": [1.2]}}, None)
+    assert memory.startswith("## Where the memory goes\n\n")
+    assert memory.endswith("takes 47 MB.")
+
+
+@pytest.mark.parametrize(("ratio", "code"), [(0.99, 0), (0.97, 1)])
+def test_a_missed_aim_is_a_failed_check(monkeypatch, tmp_path, capsys, ratio, code):
+    monkeypatch.setattr(bench, "REPORT", tmp_path / "build" / "bench.md")
+    monkeypatch.setattr(bench, "prepared", lambda text: None)
+    monkeypatch.setattr(bench, "conditions", lambda *_: "Here.")
+    monkeypatch.setattr(bench, "explanations", lambda *_: "")
+    monkeypatch.setattr(bench, "compare", lambda *_, ours_first: {"decode speed": ratio})
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--only", "speed", "--rounds", "2"])
+    assert bench.main() == code
+    assert bench.REPORT.read_text("utf-8") + "\n" == capsys.readouterr().out
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--json"])
+    assert bench.main() == code
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["rounds"] for row in rows] == [[ratio, ratio]] * 4
+
+
+def test_what_no_repetition_changes_is_run_once(monkeypatch):
+    monkeypatch.setattr(bench, "compare", lambda name, *_, ours_first: {name: float(ours_first)})
+    ratios = bench.rounds_of(["perplexity", "KL divergence"], None, rounds=2)
+    assert ratios["perplexity"]["F16"] == [0.0, 1.0]
+    assert ratios["KL divergence"] == {kind: [0.0] for kind in ("Q8_0", "Q5_1", "Q4_0")}
