@@ -19,7 +19,7 @@ help:
 	@echo "              install Chromium; go through every lab in it as a learner would"
 	@echo "make lab      open JupyterLab at the labs"
 	@echo "make book     build the course as a site from executed labs, build/book/index.html"
-	@echo "make bench    compare our measurements with llama.cpp's own tools"
+	@echo "make bench    compare our measurements with llama.cpp's own tools, build/bench.md"
 	@echo "make test-hub"
 	@echo "              ten learners at a JupyterHub (as root, on Linux); mark a lab with nbgrader"
 	@echo "make test-pack"
@@ -58,8 +58,9 @@ lab: $(VENV)/.learner
 book: $(VENV)/.learner
 	$(BIN)/slmlab book --report $(REPORT) --out build/book --repository "$(REPOSITORY)"
 
+# Some parts alone, for instance: make bench BENCH="--only speed quantising --rounds 8"
 bench: $(VENV)/.tester
-	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench.py $(BENCH)
 
 HUB_LEARNERS ?= 10
 HUB_LABS ?= 00 01 02 03

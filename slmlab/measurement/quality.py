@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CONTEXT = 512
-_ROWS = 32  # logits handled at once, so that the work stays in the processor's cache
+_ROWS = 8  # logits handled at once, so that the work stays small and in the processor's cache
 
 
 @dataclass(frozen=True)

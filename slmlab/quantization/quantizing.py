@@ -13,9 +13,9 @@ from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.files import cache_path, locked, sha256, whole
 from slmlab.machine import usable_threads
+from slmlab.quantization import llama_quantize
 from slmlab.quantization.convert import as_gguf
 from slmlab.quantization.disk import prepare
-from slmlab.quantization.llama_quantize import MADE_FROM
 from slmlab.quantization.rules import QUANTIZATIONS, known, tensor_types, wanted_types
 
 _TYPE_AT_END = re.compile(rf"[.-](BF16|{'|'.join(QUANTIZATIONS)})$", re.IGNORECASE)
@@ -77,7 +77,7 @@ def _size(header: gguf.Header, type: str) -> int:
 
 def _says_made_from(path: Path) -> object:
     try:
-        return gguf.read_header(path).metadata.get(MADE_FROM)
+        return gguf.read_header(path).metadata.get(llama_quantize.MADE_FROM)
     except InvalidModelFile:
         return None
 
@@ -91,7 +91,8 @@ def _make(source: Path, type: str, path: Path, made_from: str) -> float:
 
 
 def _run(source: Path, target: Path, type: str, made_from: str) -> float:
-    command = [sys.executable, "-m", "slmlab.quantization.llama_quantize"]
+    # -P, for the script's own folder is no place to look for modules.
+    command = [sys.executable, "-P", llama_quantize.__file__]
     child = finish([*command, source, target, type, str(usable_threads()), made_from])
     if child.returncode:
         said = last_words(child.returncode, child.stderr)
