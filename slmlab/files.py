@@ -1,6 +1,7 @@
 """Where things are kept, and how a file appears: whole or not at all."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,6 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 import platformdirs
@@ -50,6 +52,17 @@ def progress_file() -> Path:
     """
     named = os.environ.get("SLMLAB_PROGRESS")
     return Path(named) if named else platformdirs.user_data_path("slmlab") / "progress.json"
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds; raise `ValueError` for one that is damaged.
+
+    Lists within lists, thousands deep, are damage too: they are too deep to read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("Its values are nested too deeply.") from None
 
 
 def sha256(path: Path) -> str:

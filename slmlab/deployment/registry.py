@@ -24,7 +24,7 @@ from typing import Any
 
 from slmlab.deployment.roles import Access
 from slmlab.errors import Conflict, FetchError, InvalidModelFile, UsageError, VerificationError
-from slmlab.files import check_room, locked, whole, whole_folder
+from slmlab.files import check_room, from_json, locked, whole, whole_folder
 
 CHUNK_BYTES = 8_000_000
 _MANIFEST = "registry.json"
@@ -403,7 +403,7 @@ def _version(manifest: bytes, name: str, number: str | None = None) -> Version:
     It came from elsewhere, so nothing in it may lead out of its folder.
     """
     try:
-        read = json.loads(manifest)
+        read = from_json(manifest)
         files = tuple(
             StoredFile(file["path"], tuple(Chunk(**chunk) for chunk in file["chunks"]))
             for file in read["files"]

@@ -19,6 +19,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 from slmlab.deployment.browser import wllama
 from slmlab.deployment.server import HOST
+from slmlab.files import from_json
 from slmlab.machine import usable_threads
 
 ISOLATION = {
@@ -199,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         if int(length) > _LARGEST_REPORT:
             return 413
         try:
-            report = json.loads(self.rfile.read(int(length)))
+            report = from_json(self.rfile.read(int(length)))
         except ValueError:
             return 400
         if not isinstance(report, dict):

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from slmlab.deployment.ollama_stand_in.requests import (
     Copy,
     Create,
     Generate,
+    Message,
     Named,
     Stream,
 )
@@ -82,7 +83,7 @@ class StandIn:
             raise Failure("the stand-in reads no images")
 
         def prompt(runner: Runner, wanted: dict[str, Any]) -> list[int]:
-            told = [{"role": message.role, "content": message.content} for message in ask.messages]
+            told = _plain(ask.messages)
             messages = [*model.messages, *told]
             if model.system and told[0]["role"] != "system":
                 messages.insert(0, {"role": "system", "content": model.system})
@@ -119,7 +120,7 @@ class StandIn:
             system=ask.system or base.system,
             license=licence or base.license,
             parameters={**base.parameters, **ask.parameters},
-            messages=ask.messages or base.messages,
+            messages=_plain(ask.messages) or base.messages,
         )
         yield {"status": f"using existing layer {model.weights.replace('-', ':')}"}
         yield {"status": "writing manifest"}
@@ -249,7 +250,7 @@ def app(store: Store, settings: Settings) -> FastAPI:
     async def failed(request: Request, problem: Exception) -> Response:
         if not isinstance(problem, SlmlabError):
             problem = Failure("internal server error", 500)
-        openai = request.url.path.startswith("/v1/")
+        openai = request.scope["path"].startswith("/v1/")
         said = _openai_error(problem) if openai else {"error": str(problem)}
         return JSONResponse(said, status(problem))
 
@@ -339,8 +340,15 @@ def app(store: Store, settings: Settings) -> FastAPI:
 
 def _from_no_other_site(origin: Annotated[str | None, Header()] = None) -> None:
     """Refuse what a web page from elsewhere asks, as Ollama does: there is no key to stop it."""
-    if origin and urlsplit(origin).hostname not in _OURS:
+    if origin and not _is_ours(origin):
         raise Failure("origin not allowed", 403)
+
+
+def _is_ours(origin: str) -> bool:
+    try:
+        return urlsplit(origin).hostname in _OURS
+    except ValueError:
+        return False
 
 
 async def _read(request: Request, kind: type[Kind]) -> Kind:
@@ -354,6 +362,10 @@ async def _read(request: Request, kind: type[Kind]) -> Kind:
         wrong = problem.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, wrong["loc"]))
         raise Failure(f"{where}: {wrong['msg']}" if where else wrong["msg"]) from None
+
+
+def _plain(messages: Iterable[Message]) -> prompts.Messages:
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _in_parts(kind: type[Stream], answer: Callable[[Any], Parts]) -> Callable:
