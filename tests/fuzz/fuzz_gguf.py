@@ -5,6 +5,7 @@ import tempfile
 from pathlib import Path
 
 from slmlab import gguf
+from slmlab.engines import llama_cpp
 from slmlab.errors import InvalidModelFile
 
 _FILE = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"), "toy.gguf")
@@ -16,6 +17,7 @@ def one_input(data: bytes) -> None:
     try:
         header = gguf.read_header(_FILE)
         gguf.inspect(_FILE)
+        llama_cpp._cache_bytes(header, 2048, "Q8_0")
     except InvalidModelFile as refused:
         assert "\n" not in str(refused)
         return

@@ -1,0 +1,89 @@
+"""The first use of a model file, in a process of its own: llama.cpp ends the process that loads it.
+
+A file may be sound as GGUF and still trip one of the checks with which llama.cpp aborts, or one
+that it lacks. So a file that nobody has verified is loaded and read with once, elsewhere, before it
+is loaded here; a file that came through is remembered and not tried again.
+"""
+
+import hashlib
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+from importlib.metadata import version
+from pathlib import Path
+
+from slmlab.environments.guarded import finish, last_words
+from slmlab.errors import InvalidModelFile, NotPossibleHere, SlmlabError
+from slmlab.files import cache_path, shared_path
+from slmlab.machine import usable_threads
+
+_TEXT = "One model, 2 words:\n\n  naïve ☃"
+_WHERE_BUILT = re.compile(r"\S*/(?=[\w.-]+\.(?:c|cpp|h):\d)")
+_SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what would never end
+
+
+def must_survive(path: Path) -> None:
+    """Raise `InvalidModelFile` where llama.cpp crashes on a model file, or never ends.
+
+    The caches' `models` are verified files, and are not tried.
+    """
+    path = Path(path).resolve()
+    if any(home and path.is_relative_to(home.resolve()) for home in _verified()):
+        return
+    mark = cache_path("tried", _key(path))
+    if not mark.exists() and _came_through(path):
+        with suppress(OSError):  # then it is tried again the next time
+            mark.parent.mkdir(parents=True, exist_ok=True)
+            mark.touch()
+
+
+def _verified() -> tuple[Path | None, ...]:
+    return cache_path("models"), shared_path("models")
+
+
+def _key(path: Path) -> str:
+    """Return a name for this file as it is now, with this llama.cpp."""
+    now = path.stat()
+    about = (path, now.st_size, now.st_mtime_ns, now.st_ino, version("llama-cpp-python"))
+    return hashlib.sha256(repr(about).encode()).hexdigest()
+
+
+def _came_through(path: Path) -> bool:
+    """Try a file; return False where there is no room to, for then it cannot be loaded here too."""
+    seconds = _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
+    quiet = os.environ | {"GGML_NO_BACKTRACE": "1"}
+    try:
+        child = finish([sys.executable, "-m", __name__, path], quiet, timeout=seconds)
+    except subprocess.TimeoutExpired:
+        how = f"it had not read a line of text after {seconds:.0f} s"
+    else:
+        if child.returncode in (0, NotPossibleHere.exit_code):
+            return child.returncode == 0
+        how = _WHERE_BUILT.sub("", last_words(child.returncode, child.stderr))
+    raise InvalidModelFile(
+        f"{path.name} is not a usable model file: llama.cpp tried it in a process of its own, and "
+        f"{how}; fetch or make it again."
+    )
+
+
+def _main(path: str) -> None:
+    """Do with the model what a caller will do; what it refuses in words, the caller learns too."""
+    from slmlab.engines.llama_cpp import LlamaCpp
+
+    try:
+        with LlamaCpp(Path(path), 64, usable_threads()) as engine:
+            tokens = engine.tokenize(_TEXT)
+            engine.detokenize(tokens)
+            engine.ends(int(engine.read(tokens[:8])[-1].argmax()))
+            engine.chat_prompt([{"role": "user", "content": _TEXT}])
+    except NotPossibleHere:
+        os._exit(NotPossibleHere.exit_code)
+    except SlmlabError:
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _main(sys.argv[1])
