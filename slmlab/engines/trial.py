@@ -14,6 +14,7 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from slmlab import gguf
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, NotPossibleHere, SlmlabError
 from slmlab.files import cache_path, shared_path
@@ -25,7 +26,7 @@ _SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what
 
 
 def must_survive(path: Path) -> None:
-    """Raise `InvalidModelFile` where llama.cpp crashes on a model file, or never ends.
+    """Raise `InvalidModelFile` for a damaged file, and where llama.cpp crashes or never ends.
 
     The caches' `models` are verified files, and are not tried.
     """
@@ -52,6 +53,7 @@ def _key(path: Path) -> str:
 
 def _came_through(path: Path) -> bool:
     """Try a file; return False where there is no room to, for then it cannot be loaded here too."""
+    gguf.read_header(path)
     seconds = _SECONDS + path.stat().st_size / _BYTES_PER_SECOND
     quiet = os.environ | {"GGML_NO_BACKTRACE": "1"}
     try:

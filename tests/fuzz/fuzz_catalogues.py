@@ -1,5 +1,6 @@
 """Whatever a catalogue answers becomes rows and files, or a sentence that says why not."""
 
+import hashlib
 import json
 import os
 import re
@@ -19,7 +20,7 @@ _HOME = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"))
 _FOLDER = _HOME / "models" / "incoming"
 _FOLDER.mkdir(parents=True)
 _CONTENT = b"a"
-_DIGEST = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4f72b9807785afee48bb"
+_DIGEST = hashlib.sha256(b"a").hexdigest()
 _MODEL = replace(
     card("smollm2-135m-instruct"),
     gguf_repository="someone/tiny",

@@ -4,6 +4,7 @@ The manifests of a registry, a learner's progress and measurements, the record b
 an executed lab.
 """
 
+import hashlib
 import json
 import os
 import tempfile
@@ -25,7 +26,7 @@ _PROGRESS = _INSIDE / "progress.json"
 _MODEL = card("smollm2-135m-instruct")
 _COURSE = {"01_tiers": ["tiers.q1"]}
 _MANIFEST = _HOME / "central" / "models" / "toy" / "1.json"
-_DIGEST = "ca978112ca1bbdcafac231b39a23dc4da786eff8147c4f72b9807785afee48bb"  # of the letter a
+_DIGEST = hashlib.sha256(b"a").hexdigest()
 for _folder in (_INSIDE, _MANIFEST.parent, _HOME / "central" / "chunks"):
     _folder.mkdir(parents=True)
 (_HOME / "central" / "chunks" / _DIGEST).write_text("a")

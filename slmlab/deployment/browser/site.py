@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from slmlab.deployment.browser import wllama
 from slmlab.deployment.server import HOST
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing on stderr; the site keeps the requests."""
 
     def _answer(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = unquote(self.path.partition("?")[0])
         if not self._is_for_us():
             self._say(403)
         elif path == "/plan.json":
