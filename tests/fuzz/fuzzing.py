@@ -19,9 +19,9 @@ from random import Random
 import mutating
 
 TARGETS = {
-    "fuzz_catalogues": 300,
-    "fuzz_gguf": 5000,
-    "fuzz_manifests": 1000,
+    "fuzz_catalogues": 200,
+    "fuzz_gguf": 2000,
+    "fuzz_manifests": 500,
     "fuzz_mirror": 1500,
     "fuzz_stand_in": 600,
 }

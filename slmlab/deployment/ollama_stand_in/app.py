@@ -32,6 +32,7 @@ from slmlab.deployment.ollama_stand_in.store import Model, Store, full_name, now
 from slmlab.errors import SlmlabError
 
 _OURS = ["127.0.0.1", "localhost"]
+_LARGEST_REQUEST = 2**24  # without a blob, which goes to the disk piece by piece
 
 _UNKNOWN = ("format", "tools", "images", "suffix", "context", "logprobs", "think")
 
@@ -353,11 +354,15 @@ def _is_ours(origin: str) -> bool:
 
 async def _read(request: Request, kind: type[Kind]) -> Kind:
     """Return a request's body, whatever type it says it has; raise `Failure` for a wrong one."""
-    body = await request.body()
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LARGEST_REQUEST:
+            raise Failure(f"request is larger than {_LARGEST_REQUEST} bytes", 413)
     if not body.strip():
         raise Failure("missing request body")
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate_json(bytes(body))
     except ValidationError as problem:
         wrong = problem.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, wrong["loc"]))

@@ -4,7 +4,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 from anyio.to_thread import run_sync
@@ -67,7 +66,7 @@ def options(*layers: dict[str, Any]) -> dict[str, Any]:
 
 def _is_number(value: object) -> bool:
     """Whether a value, if it is a number, is one that 64 bits can hold."""
-    return isinstance(value, list) or (isfinite(value) and abs(value) < 2**63)
+    return isinstance(value, list) or abs(value) < 2**63
 
 
 async def pieces(
