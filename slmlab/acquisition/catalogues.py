@@ -205,7 +205,7 @@ def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[
                     "file_bytes": None,
                 }
                 yield _published(row, "Azure AI Foundry")
-    except AzureError as problem:
+    except (AzureError, AttributeError, TypeError, ValueError) as problem:
         reason = str(problem).partition("\n")[0]
         raise NotPossibleHere(
             f"The Azure catalogue did not answer ({reason}); if you are not signed in, run "

@@ -5,19 +5,16 @@ that it lacks. So a file that nobody has verified is loaded and read with once, 
 is loaded here; a file that came through is remembered and not tried again.
 """
 
-import hashlib
 import os
 import re
 import subprocess
 import sys
-from contextlib import suppress
-from importlib.metadata import version
 from pathlib import Path
 
 from slmlab import gguf
+from slmlab.acquisition import trust
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, NotPossibleHere, SlmlabError
-from slmlab.files import cache_path, shared_path
 from slmlab.machine import usable_threads
 
 _TEXT = "One model, 2 words:\n\n  naïve ☃"
@@ -29,27 +26,11 @@ _SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what
 def must_survive(path: Path) -> None:
     """Raise `InvalidModelFile` for a damaged file, and where llama.cpp crashes or never ends.
 
-    The caches' `models` are verified files, and are not tried.
+    A file that is trusted already is not tried.
     """
-    path = Path(path).resolve()
-    if any(home and path.is_relative_to(home.resolve()) for home in _verified()):
-        return
-    mark = cache_path("tried", _key(path))
-    if not mark.exists() and _came_through(path):
-        with suppress(OSError):  # then it is tried again the next time
-            mark.parent.mkdir(parents=True, exist_ok=True)
-            mark.touch()
-
-
-def _verified() -> tuple[Path | None, ...]:
-    return cache_path("models"), shared_path("models")
-
-
-def _key(path: Path) -> str:
-    """Return a name for this file as it is now, with this llama.cpp."""
-    now = path.stat()
-    about = (path, now.st_size, now.st_mtime_ns, now.st_ino, version("llama-cpp-python"))
-    return hashlib.sha256(repr(about).encode()).hexdigest()
+    path = Path(path)
+    if not trust.is_trusted(path) and _came_through(path):
+        trust.trust(path)
 
 
 def _came_through(path: Path) -> bool:

@@ -9,6 +9,7 @@ from toy_model import toy
 from slmlab import gguf
 from slmlab.engines import llama_cpp, trial
 from slmlab.errors import EngineError, InvalidModelFile
+from slmlab.quantization import quantize
 
 
 @pytest.fixture(autouse=True)
@@ -116,3 +117,13 @@ def test_a_model_without_heads_or_layers_keeps_nothing():
     empty = gguf.Array(4, 0, b"")
     about = {"general.architecture": "llama", "llama.attention.head_count": empty}
     assert llama_cpp._cache_bytes(gguf.Header(3, about, (), 0, 0), 64, "F16") == 0
+
+
+@pytest.mark.slow
+def test_what_is_made_of_a_trusted_file_is_trusted_and_of_another_is_not(tmp_path, trials):
+    for home, tried in (("cache/models/toy", []), ("elsewhere", ["toy-Q8_0.gguf"])):
+        folder = tmp_path / home
+        folder.mkdir(parents=True)
+        [made] = quantize(toy(folder / "toy.gguf"), ["Q8_0"], folder)
+        llama_cpp.load(made.path, context=64).close()
+        assert trials == tried
