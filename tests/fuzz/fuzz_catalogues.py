@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 from dataclasses import replace
@@ -11,12 +10,14 @@ from unittest import mock
 
 import httpx2
 from huggingface_hub import set_client_factory
+from huggingface_hub.utils._http import default_client_factory
 
 from slmlab.acquisition import catalogues, hub
 from slmlab.errors import SlmlabError
 from slmlab.tiers import card
 
-_HOME = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"))
+_SCRATCH = tempfile.TemporaryDirectory(prefix="slmlab-fuzz-")
+_HOME = Path(_SCRATCH.name)
 _FOLDER = _HOME / "models" / "incoming"
 _FOLDER.mkdir(parents=True)
 _CONTENT = b"a"
@@ -44,13 +45,17 @@ _HUB = _Hub()
 
 def one_input(data: bytes) -> None:
     """Search, and download a file, where the Hub or the Azure catalogue says `data`."""
-    os.environ["HF_ENDPOINT"] = "http://127.0.0.1:9"
-    set_client_factory(lambda: httpx2.Client(transport=_HUB))
     _HUB.said = data
-    with mock.patch("time.sleep"):
-        _asked(lambda: catalogues.search_models(limit=3, offline=False))
-        _asked(_download)
-        _asked(lambda: catalogues.search_models(limit=3, offline=True))
+    set_client_factory(lambda: httpx2.Client(transport=_HUB))
+    try:
+        with (
+            mock.patch.dict("os.environ", HF_ENDPOINT="http://127.0.0.1:9"),
+            mock.patch("time.sleep"),
+        ):
+            _asked(lambda: catalogues.search_models(limit=3, offline=False))
+            _asked(_download)
+    finally:
+        set_client_factory(default_client_factory)
 
 
 def _asked(ask) -> None:

@@ -8,7 +8,8 @@ from slmlab import gguf
 from slmlab.engines import llama_cpp
 from slmlab.errors import InvalidModelFile
 
-_FILE = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"), "toy.gguf")
+_SCRATCH = tempfile.TemporaryDirectory(prefix="slmlab-fuzz-")
+_FILE = Path(_SCRATCH.name, "toy.gguf")
 
 
 def one_input(data: bytes) -> None:

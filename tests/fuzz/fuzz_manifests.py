@@ -10,6 +10,7 @@ import os
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
+from unittest import mock
 
 from slmlab import doctor
 from slmlab.acquisition import fetching
@@ -20,7 +21,8 @@ from slmlab.measurement import keeping
 from slmlab.tiers import card
 from slmlab.workshop import merging
 
-_HOME = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"))
+_SCRATCH = tempfile.TemporaryDirectory(prefix="slmlab-fuzz-")
+_HOME = Path(_SCRATCH.name)
 _INSIDE = _HOME / "inside"
 _PROGRESS = _INSIDE / "progress.json"
 _MODEL = card("smollm2-135m-instruct")
@@ -34,8 +36,12 @@ for _folder in (_INSIDE, _MANIFEST.parent, _HOME / "central" / "chunks"):
 
 def one_input(data: bytes) -> None:
     """Give the bytes to every reader, under the name that it looks for."""
-    os.environ["SLMLAB_PROGRESS"] = str(_PROGRESS)
     _synchronise(data)
+    with mock.patch.dict("os.environ", SLMLAB_PROGRESS=str(_PROGRESS)):
+        _read(data)
+
+
+def _read(data: bytes) -> None:
     for name in ("progress.json", "measurements.jsonl", "model.json"):
         (_INSIDE / name).write_bytes(data)
     assert all(entry["attempts"] is not None for entry in progress.read().values())

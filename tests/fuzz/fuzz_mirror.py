@@ -8,6 +8,7 @@ from pathlib import Path
 
 from slmlab.acquisition import mirror
 
+_SCRATCH = tempfile.TemporaryDirectory(prefix="slmlab-fuzz-")
 _SECRET = b"not for you"
 _CONTENT = b"the model's own bytes"
 _UNKNOWN_TO_HTTP = {501, 505}  # a method and a version that nobody knows
@@ -40,7 +41,7 @@ class _Answered(io.BytesIO):
 
 
 def _served() -> mirror.Mirror:
-    home = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"))
+    home = Path(_SCRATCH.name)
     folder = home / "tiny"
     (folder / "onnx").mkdir(parents=True)
     for path, content in (

@@ -73,9 +73,8 @@ def _nothing_comes(name: str) -> None:
     raise FetchError(f"{name} could not be fetched: there is no network.")
 
 
-mock.patch.object(acquisition, "fetch", _nothing_comes).start()
-mock.patch.object(llama_cpp, "load", _Toy).start()
-_HOME = Path(tempfile.mkdtemp(prefix="slmlab-fuzz-"))
+_SCRATCH = tempfile.TemporaryDirectory(prefix="slmlab-fuzz-")
+_HOME = Path(_SCRATCH.name)
 _STORE = Store(_HOME / "store")
 _APP = stand_in.app(_STORE, stand_in.Settings(context=64, keep_alive=60, loaded_models=1, queue=8))
 _LOOP = asyncio.new_event_loop()
@@ -84,9 +83,13 @@ _LOOP = asyncio.new_event_loop()
 def one_input(data: bytes) -> None:
     """Send the requests one after another to a server that has the model `toy`."""
     _start_again()
-    for request in data.split(BETWEEN_REQUESTS)[:4]:
-        status, said = _LOOP.run_until_complete(_answered(*_parsed(request)))
-        assert status < 500 or _is_sentence(said), (status, said)
+    with (
+        mock.patch.object(acquisition, "fetch", _nothing_comes),
+        mock.patch.object(llama_cpp, "load", _Toy),
+    ):
+        for request in data.split(BETWEEN_REQUESTS)[:4]:
+            status, said = _LOOP.run_until_complete(_answered(*_parsed(request)))
+            assert status < 500 or _is_sentence(said), (status, said)
     assert {path.name for path in _HOME.iterdir()} == {"store"}
     assert {path.name for path in (_HOME / "store").iterdir()} == {"blobs", "models"}
 
