@@ -18,6 +18,7 @@ from slmlab.errors import InvalidModelFile, NotPossibleHere, SlmlabError
 from slmlab.machine import usable_threads
 
 _TEXT = "One model, 2 words:\n\n  naïve ☃"
+_KILLED = 128 + 9
 _NO_ROOM = 30  # no code with which any system ends a process that crashed
 _WHERE_BUILT = re.compile(r"\S*/(?=[\w.-]+\.(?:c|cpp|h):\d)")
 _SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what would never end
@@ -26,7 +27,8 @@ _SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what
 def must_survive(path: Path) -> None:
     """Raise `InvalidModelFile` for a damaged file, and where llama.cpp crashes or never ends.
 
-    A file that is trusted already is not tried.
+    Raises `NotPossibleHere` where it is killed, as systems do that run out of memory. A file that
+    is trusted already is not tried.
     """
     path = Path(path)
     if not trust.is_trusted(path) and _came_through(path):
@@ -46,6 +48,8 @@ def _came_through(path: Path) -> bool:
         if child.returncode in (0, _NO_ROOM):
             return child.returncode == 0
         how = _WHERE_BUILT.sub("", last_words(child.returncode, child.stderr))
+        if child.returncode == _KILLED:
+            raise NotPossibleHere(f"{path.name} could not be loaded: {how}; close other programs.")
     raise InvalidModelFile(
         f"{path.name} is not a usable model file: llama.cpp tried it in a process of its own, and "
         f"{how}; fetch or make it again."

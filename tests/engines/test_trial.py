@@ -1,6 +1,7 @@
 """A model file on which llama.cpp crashes is refused in a sentence, and this process goes on."""
 
 import math
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from toy_model import toy
 
 from slmlab import gguf
 from slmlab.engines import llama_cpp, trial
-from slmlab.errors import EngineError, InvalidModelFile
+from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere
 from slmlab.quantization import quantize
 
 
@@ -87,6 +88,13 @@ def test_a_file_without_end_is_given_up(tmp_path, monkeypatch):
     monkeypatch.setattr(trial, "_SECONDS", 0)
     monkeypatch.setattr(trial, "_BYTES_PER_SECOND", 1e12)
     with pytest.raises(InvalidModelFile, match="had not read a line of text after 0 s"):
+        llama_cpp.load(toy(tmp_path / "toy.gguf"), context=64)
+
+
+def test_a_trial_that_was_killed_says_nothing_about_the_file(tmp_path, monkeypatch):
+    killed = subprocess.CompletedProcess([], 137, "", "")
+    monkeypatch.setattr(trial, "finish", lambda *_, **__: killed)
+    with pytest.raises(NotPossibleHere, match=r"was killed, often because memory ran out; close"):
         llama_cpp.load(toy(tmp_path / "toy.gguf"), context=64)
 
 
