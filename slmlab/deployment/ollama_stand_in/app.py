@@ -242,7 +242,13 @@ class StandIn:
 def app(store: Store, settings: Settings) -> FastAPI:
     """Return the web application; it answers nobody but this machine."""
     ours_only = [Depends(_from_no_other_site)]
-    serving = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=ours_only)
+    serving = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=ours_only,
+    )
     serving.add_middleware(TrustedHostMiddleware, allowed_hosts=_OURS)
     stand_in = StandIn(store, settings)
 
