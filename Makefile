@@ -10,7 +10,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
-	test-hub test-small-machines test-binder mutants lock clean
+	test-hub test-small-machines test-binder mutants fuzz lock clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"
@@ -29,6 +29,8 @@ help:
 	@echo "make test-binder"
 	@echo "              build what Binder builds, and run labs 00 to 03 there without a network"
 	@echo "make mutants  break ten functions, one at a time, and see that the tests notice"
+	@echo "make fuzz SECONDS=3600"
+	@echo "              look for inputs from outside that break a reader, for that long"
 	@echo "make lock     pin the dependencies of pyproject.toml again"
 	@echo "make clean    remove the environment and the report; the model cache stays"
 
@@ -81,6 +83,12 @@ test-binder: $(VENV)/.tester
 
 mutants: $(VENV)/.tester
 	$(BIN)/python tests/mutants.py
+
+# Atheris has wheels for Linux alone, and not for every Python.
+SECONDS ?= 3600
+fuzz: $(VENV)/.tester
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz
+	$(BIN)/python tests/fuzz/fuzzing.py $(SECONDS)
 
 lock: $(VENV)/.tester
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \

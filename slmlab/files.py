@@ -1,6 +1,7 @@
 """Where things are kept, and how a file appears: whole or not at all."""
 
 import hashlib
+import json
 import os
 import re
 import shutil
@@ -10,6 +11,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 import platformdirs
@@ -17,6 +19,11 @@ import platformdirs
 from slmlab.errors import NoRoom, NotPossibleHere, Unwritable, UsageError
 
 _PACKAGE = Path(__file__).parent
+_LONGEST_NAME = 200  # bytes; disks take 255, and a temporary name is longer
+_NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]|[. ]$')
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(\..*)?", re.IGNORECASE
+)  # Windows
 _WEIGHTS = re.compile(r"\.(safetensors|onnx|data|onnx_data(_\d+)?)$")
 
 
@@ -51,6 +58,27 @@ def progress_file() -> Path:
     """
     named = os.environ.get("SLMLAB_PROGRESS")
     return Path(named) if named else platformdirs.user_data_path("slmlab") / "progress.json"
+
+
+def is_plain_name(name: str) -> bool:
+    """Return whether every system takes this as the name of a file, and it stays in its folder."""
+    return (
+        name.isprintable()  # no NUL, no new line, and no half of a character
+        and 0 < len(name.encode()) <= _LONGEST_NAME
+        and not _NOT_IN_NAMES.search(name)
+        and not _RESERVED.fullmatch(name)
+    )
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds; raise `ValueError` for one that is damaged.
+
+    Lists within lists, thousands deep, are damage too: they are too deep to read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("Its values are nested too deeply.") from None
 
 
 def sha256(path: Path) -> str:

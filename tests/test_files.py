@@ -3,7 +3,7 @@
 import pytest
 
 from slmlab.errors import NotPossibleHere
-from slmlab.files import locked, weight_bytes, whole, whole_folder
+from slmlab.files import from_json, locked, weight_bytes, whole, whole_folder
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -91,3 +91,13 @@ def test_the_weights_of_a_folder_are_counted_whoever_wrote_them(tmp_path, names,
 def test_the_weights_of_a_file_are_all_of_it(tmp_path):
     (tmp_path / "model.gguf").write_bytes(bytes(7))
     assert weight_bytes(tmp_path / "model.gguf") == 7
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff", "[" * 100_000, '{"a":' * 100_000])
+def test_damaged_json_is_a_value_error_however_deep_it_is(text):
+    with pytest.raises(ValueError):
+        from_json(text)
+
+
+def test_json_is_read():
+    assert from_json(b'{"a": [1, null]}') == {"a": [1, None]}

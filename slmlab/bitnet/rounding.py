@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from slmlab import gguf
+from slmlab.acquisition import trust
 from slmlab.bitnet.ternary import rounded_weights
 from slmlab.errors import QuantizationError
 from slmlab.files import cache_path, locked, sha256, whole
@@ -34,6 +35,8 @@ def rounded_copy(source: Path) -> Path:
                 shutil.copyfile(source, aside)
                 for tensor in matrices:
                     _round(np.memmap(aside, np.float16, "r+", tensor.offset, tensor.elements))
+            if trust.is_trusted(source):
+                trust.trust(out)
     return out
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from slmlab.environments.environment import Environment
 from slmlab.environments.guarded import guarded
 from slmlab.errors import EnvironmentFailed, NoRoom, UsageError
-from slmlab.files import cache_path, check_room, locked, whole
+from slmlab.files import cache_path, check_room, from_json, locked, whole
 
 Status = Literal["absent", "ready", "broken"]
 
@@ -118,7 +118,7 @@ def _is_whole(environment: Environment) -> bool:
     be read does not make an environment broken: that raises `EnvironmentFailed`.
     """
     try:
-        expected = json.loads((environment.path / _STAMP).read_text("utf-8"))
+        expected = from_json((environment.path / _STAMP).read_text("utf-8"))
         return set(expected) <= set(_installed(environment)) and _has_python(environment)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False

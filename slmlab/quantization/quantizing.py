@@ -9,6 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from slmlab import gguf
+from slmlab.acquisition import trust
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.files import cache_path, locked, sha256, whole
@@ -64,6 +65,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
         with locked(path):
             reused = _says_made_from(path) == made_from
             seconds = 0.0 if reused else _make(source, type, path, made_from)
+            if not reused and trust.is_trusted(source):
+                trust.trust(path)
             made.append(_described(type, path, seconds, reused))
     return made
 

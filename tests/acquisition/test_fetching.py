@@ -471,3 +471,10 @@ def test_verify_says_which_file_and_both_hashes(tmp_path):
 def test_the_default_model_is_the_pinned_file(smollm2):
     assert sha256(smollm2) == card("smollm2-135m-instruct").wheel_sha256
     assert smollm2.stat().st_size == 98_362_432
+
+
+@pytest.mark.parametrize("record", ['"tiny"', "[]", "[" * 5000 + "]" * 5000, '{"file": "../x"}'])
+def test_a_record_that_is_none_is_no_model(tiny, home, record):
+    home.mkdir(parents=True)
+    (home / "model.json").write_text(record)
+    assert fetching._cached(tiny, home) is None
