@@ -93,6 +93,17 @@ def check_new(path: Path) -> None:
         raise UsageError(f"{path} is there already; name a folder that is new or empty.")
 
 
+def kept_as(path: Path, ending: str) -> Path:
+    """Return what is kept in the folder of `path` with this ending, or `path` where nothing is.
+
+    It is for folders named by what decides the contents: the same was made from the same there,
+    under another name.
+    """
+    if path.exists():
+        return path
+    return min(path.parent.glob(f"[!.]*{ending}"), default=path)
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block succeeds.

@@ -11,7 +11,7 @@ from pathlib import Path
 from slmlab import gguf
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
-from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.files import cache_path, kept_as, locked, sha256, whole
 from slmlab.machine import usable_threads
 from slmlab.quantization.convert import as_gguf
 from slmlab.quantization.disk import prepare
@@ -42,7 +42,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     """Quantise a GGUF file, or a Hugging Face directory, to each of `types`.
 
     Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
-    same source is used again: each names the SHA-256 of its source in its metadata. Raises
+    same source is used again, in the cache also one of another name: each names the SHA-256 of its
+    source in its metadata. Raises
     `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, `NoRoom`
     on a full disk, and `QuantizationError` where llama.cpp refuses.
     """
@@ -55,6 +56,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     made = []
     for type in types:
         path = folder / f"{stem}-{type}.gguf"
+        if not out:
+            path = kept_as(path, f"-{type}.gguf")
         if path.exists() and path.samefile(source):
             raise QuantizationError(
                 f"{path.name} would overwrite the file it is made from; give another folder."
