@@ -94,14 +94,14 @@ def check_new(path: Path) -> None:
 
 
 def kept_as(path: Path, ending: str) -> Path:
-    """Return what is kept in the folder of `path` with this ending, or `path` where nothing is.
+    """Return and `use` what is kept in the folder of `path` with this ending; else `path`.
 
     It is for folders named by what decides the contents: the same was made from the same there,
     under another name.
     """
-    if path.exists():
-        return path
-    return min(path.parent.glob(f"[!.]*{ending}"), default=path)
+    found = path if path.exists() else min(path.parent.glob(f"[!.]*{ending}"), default=path)
+    use(found)
+    return found
 
 
 @contextmanager

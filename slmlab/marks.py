@@ -8,7 +8,7 @@ import atexit
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -52,7 +52,7 @@ def add(cache: Path, name: str) -> None:
 def held(cache: Path) -> Iterator[None]:
     """Let no process add a mark in a cache during the block, which should be short."""
     (cache / FOLDER).mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / FOLDER / "all.lock"):
+    with FileLock(cache / FOLDER / "all.lock", timeout=60):
         yield
 
 
@@ -61,11 +61,12 @@ def read(cache: Path) -> dict[int, set[str]]:
 
     What ended processes have left is removed.
     """
-    return {
-        int(file.stem.partition("-")[0]): set(file.read_text("utf-8").splitlines())
-        for file in (cache / FOLDER).glob("*.txt")
-        if not _ended(file)
-    }
+    found = {}
+    for file in (cache / FOLDER).glob("*.txt"):
+        with suppress(FileNotFoundError):  # its process has just ended by itself
+            if not _ended(file):
+                found[int(file.stem.partition("-")[0])] = set(file.read_text("utf-8").splitlines())
+    return found
 
 
 def _begin(folder: Path) -> _Own:
