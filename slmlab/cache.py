@@ -119,7 +119,8 @@ def _removed(item: Item) -> bool:
         if _users(item.name, marks.read(root)) or not _moved(path, aside):
             return False
     if aside.is_dir() and not aside.is_symlink():
-        shutil.rmtree(aside)
+        with suppress(FileNotFoundError):  # whoever makes it anew may clear this away, too
+            shutil.rmtree(aside)
     else:
         aside.unlink(missing_ok=True)
     with marks.held(root):

@@ -29,9 +29,10 @@ class _Own:
     def forget(self) -> None:
         """Take the marks away; a fork of the process that made them must not."""
         if self.process == os.getpid():
-            self.file.unlink(missing_ok=True)
-            self.lock.release()
-            Path(self.lock.lock_file).unlink(missing_ok=True)
+            with suppress(OSError):  # then they are found to be of an ended process
+                self.file.unlink(missing_ok=True)
+                self.lock.release()
+                Path(self.lock.lock_file).unlink(missing_ok=True)
 
 
 _own: dict[Path, _Own] = {}
