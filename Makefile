@@ -41,7 +41,7 @@ run: $(VENV)/.learner
 	@echo "To work through the labs yourself: make lab"
 
 test: $(VENV)/.tester
-	$(BIN)/pytest
+	$(BIN)/pytest --durations=20
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=600 --ignore=labs/mine labs
 
 # Where a Chromium, Chrome or Edge is installed already, that one is taken.

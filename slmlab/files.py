@@ -9,13 +9,14 @@ import sys
 import tarfile
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import filelock
 import platformdirs
 
+from slmlab import marks
 from slmlab.errors import NoRoom, NotPossibleHere, Unwritable, UsageError
 
 _PACKAGE = Path(__file__).parent
@@ -132,6 +133,17 @@ def unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, insi
     )
 
 
+def kept_as(path: Path, ending: str) -> Path:
+    """Return and `use` what is kept in the folder of `path` with this ending; else `path`.
+
+    It is for folders named by what decides the contents: the same was made from the same there,
+    under another name.
+    """
+    found = path if path.exists() else min(path.parent.glob(f"[!.]*{ending}"), default=path)
+    use(found)
+    return found
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block succeeds.
@@ -170,14 +182,32 @@ def whole_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(aside, ignore_errors=True)
 
 
+def lock_file(path: Path) -> Path:
+    """Return where the lock of `path` is; in the cache, its time says when that was last used."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def use(path: Path) -> None:
+    """Note that this process uses something in the cache, which is not pruned before it ends.
+
+    Call it before looking whether it is there. Where nothing can be written, nothing is noted.
+    """
+    cache, path = cache_path().resolve(), path.parent.resolve() / path.name
+    if cache in path.parents:
+        with suppress(OSError):
+            marks.add(cache, path.relative_to(cache).as_posix())
+            lock_file(path).touch()
+
+
 @contextmanager
 def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
-    """Hold a lock beside `path`, shared by every process on this machine.
+    """Hold a lock beside `path`, shared by every process on this machine, and `use` the path.
 
     Raises `Unwritable` where there can be no lock, and `NotPossibleHere` where another process
     holds it for more than `timeout` seconds.
     """
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    use(path)
+    lock = filelock.FileLock(lock_file(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path, timeout)

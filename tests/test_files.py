@@ -3,7 +3,7 @@
 import pytest
 
 from slmlab.errors import NotPossibleHere
-from slmlab.files import from_json, locked, weight_bytes, whole, whole_folder
+from slmlab.files import from_json, kept_as, locked, weight_bytes, whole, whole_folder
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -47,6 +47,17 @@ def test_a_failure_leaves_nothing(appear, tmp_path):
             (aside / "file").write_text("half of it")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
+
+
+def test_what_is_kept_is_found_under_another_name_with_the_same_ending(tmp_path):
+    wanted = tmp_path / "mine-int4"
+    for unlike in ("theirs-int8", "int4-theirs", ".theirs-int4", ".theirs-int4.lock"):
+        (tmp_path / unlike).touch()
+    assert kept_as(wanted, "-int4") == wanted
+    (tmp_path / "theirs-int4").mkdir()
+    assert kept_as(wanted, "-int4") == tmp_path / "theirs-int4"
+    wanted.mkdir()
+    assert kept_as(wanted, "-int4") == wanted
 
 
 def test_a_lock_that_another_program_keeps_is_said_in_a_sentence(tmp_path, capsys):

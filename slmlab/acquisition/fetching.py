@@ -9,7 +9,7 @@ from pathlib import Path
 from slmlab.acquisition import hub, wheels
 from slmlab.acquisition.arrival import Arrival, Unavailable
 from slmlab.errors import FetchError, LicenceNotAccepted, VerificationError
-from slmlab.files import cache_path, from_json, locked, sha256, shared_path
+from slmlab.files import cache_path, from_json, locked, sha256, shared_path, use
 from slmlab.tiers import ModelCard, card
 
 _RECORD = "model.json"
@@ -88,7 +88,12 @@ def verify(path: Path, expected: str) -> None:
 def _found(model: ModelCard) -> ModelFile | None:
     """Return the model from the cache that many share, or from the user's own."""
     shared = shared_path("models", model.name)
-    return (shared and _cached(model, shared)) or _cached(model, cache_path("models", model.name))
+    if shared and (found := _cached(model, shared)):
+        return found
+    home = cache_path("models", model.name)
+    if home.is_dir():
+        use(home)
+    return _cached(model, home)
 
 
 def _cached(model: ModelCard, home: Path) -> ModelFile | None:

@@ -10,7 +10,7 @@ from slmlab import gguf
 from slmlab.acquisition import trust
 from slmlab.bitnet.ternary import rounded_weights
 from slmlab.errors import QuantizationError
-from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.files import cache_path, kept_as, locked, sha256, whole
 from slmlab.quantization.disk import prepare
 
 
@@ -27,7 +27,8 @@ def rounded_copy(source: Path) -> Path:
         raise QuantizationError(
             f"{source.name} is not an F16 file; make one with: slmlab quantize {source.name} F16"
         )
-    out = cache_path("rounded", sha256(source)[:16], f"{source.stem}-rounded.gguf")
+    folder, ending = cache_path("rounded", sha256(source)[:16]), "-rounded.gguf"
+    out = kept_as(folder / f"{source.stem}{ending}", ending)
     prepare(out, 0 if out.exists() else source.stat().st_size)
     with locked(out):
         if not out.exists():

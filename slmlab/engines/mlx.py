@@ -22,7 +22,7 @@ from slmlab.engines.folder import (
     whole_number,
 )
 from slmlab.errors import EngineError, NotPossibleHere, first_line
-from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
+from slmlab.files import cache_path, check_room, kept_as, locked, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version
 from slmlab.quantization import huggingface_form
 
@@ -69,7 +69,8 @@ def prepare(source: Path, precision: str) -> Path:
         return floats
     must_run()
     made_by = f"{floats.parent.name}-mlx-lm-{installed_version('mlx-lm')}"
-    directory = cache_path("mlx", made_by, f"{Path(source).stem}-{precision}")
+    ending = f"-{precision}"
+    directory = kept_as(cache_path("mlx", made_by, f"{Path(source).stem}{ending}"), ending)
     bits = int(precision.removesuffix("-bit"))
     with locked(directory):
         if not directory.exists():

@@ -19,7 +19,7 @@ from slmlab.errors import (
     QuantizationError,
     first_line,
 )
-from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
+from slmlab.files import cache_path, check_room, kept_as, locked, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version, usable_threads
 from slmlab.quantization import huggingface_form
 
@@ -49,7 +49,8 @@ def prepare(source: Path, precision: str) -> Path:
         raise NotPossibleHere(reason)
     directory = huggingface_form(source, "float32")
     made_by = f"{directory.parent.name}-genai-{installed_version('onnxruntime-genai')}"
-    folder = cache_path("onnx", made_by, f"{Path(source).stem}-{precision}")
+    ending = f"-{precision}"
+    folder = kept_as(cache_path("onnx", made_by, f"{Path(source).stem}{ending}"), ending)
     with locked(folder):
         if not folder.exists():
             check_room(weight_bytes(directory), folder, folder.name)

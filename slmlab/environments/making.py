@@ -16,7 +16,7 @@ from typing import Literal
 from slmlab.environments.environment import Environment
 from slmlab.environments.guarded import guarded
 from slmlab.errors import EnvironmentFailed, NoRoom, UsageError
-from slmlab.files import cache_path, check_room, from_json, locked, whole
+from slmlab.files import cache_path, check_room, from_json, locked, use, whole
 
 Status = Literal["absent", "ready", "broken"]
 
@@ -68,6 +68,7 @@ def ensure(name: str) -> Environment:
     `EnvironmentFailed` with pip's reason.
     """
     environment = _environment(name)
+    use(environment.path)
     try:
         if not _is_whole(environment):
             with locked(environment.path):

@@ -11,7 +11,7 @@ from slmlab import gguf
 from slmlab.acquisition.llama_cpp_source import source_tree
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import QuantizationError, UsageError
-from slmlab.files import cache_path, locked, sha256, weight_bytes, whole, whole_folder
+from slmlab.files import cache_path, kept_as, locked, sha256, weight_bytes, whole, whole_folder
 from slmlab.quantization.disk import prepare
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -30,7 +30,7 @@ def as_gguf(source: Path) -> Path:
     contents = "".join(f"{file.name} {sha256(file)}\n" for file in files)
     key = hashlib.sha256(contents.encode()).hexdigest()[:16]
     folder = f"{key}-{version('llama-cpp-python')}"
-    out = cache_path("converted", folder, f"{source.name}.gguf")
+    out = kept_as(cache_path("converted", folder, f"{source.name}.gguf"), ".gguf")
     with locked(out.parent):
         return out if out.exists() else convert_from_huggingface(source, out)
 
@@ -70,7 +70,8 @@ def huggingface_form(source: Path, dtype: str) -> Path:
     source = Path(source)
     gguf.read_header(source)
     made_by = f"{sha256(source)[:16]}-transformers-{version('transformers')}"
-    directory = cache_path("huggingface", made_by, f"{source.stem}-{dtype}")
+    ending = f"-{dtype}"
+    directory = kept_as(cache_path("huggingface", made_by, f"{source.stem}{ending}"), ending)
     with locked(directory):
         return directory if directory.exists() else to_huggingface(source, directory, dtype)
 

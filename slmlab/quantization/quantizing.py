@@ -12,7 +12,7 @@ from slmlab import gguf
 from slmlab.acquisition import trust
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
-from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.files import cache_path, kept_as, locked, sha256, whole
 from slmlab.machine import usable_threads
 from slmlab.quantization import llama_quantize
 from slmlab.quantization.convert import as_gguf
@@ -43,7 +43,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     """Quantise a GGUF file, or a Hugging Face directory, to each of `types`.
 
     Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
-    same source is used again: each names the SHA-256 of its source in its metadata. Raises
+    same source is used again, in the cache also one of another name: each names the SHA-256 of its
+    source in its metadata. Raises
     `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, `NoRoom`
     on a full disk, and `QuantizationError` where llama.cpp refuses.
     """
@@ -56,6 +57,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     made = []
     for type in types:
         path = folder / f"{stem}-{type}.gguf"
+        if not out:
+            path = kept_as(path, f"-{type}.gguf")
         if path.exists() and path.samefile(source):
             raise QuantizationError(
                 f"{path.name} would overwrite the file it is made from; give another folder."

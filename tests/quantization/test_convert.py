@@ -95,10 +95,12 @@ def test_weights_are_dequantised_to_the_type_asked_for(smollm2, dtype, name):
 
 
 @pytest.mark.slow
-def test_the_same_file_is_dequantised_once(smollm2, monkeypatch):
+def test_the_same_file_is_dequantised_once_under_whatever_name(smollm2, tmp_path, monkeypatch):
     made = huggingface_form(smollm2, "float32")
     monkeypatch.setattr(convert, "to_huggingface", None)  # calling it would fail
-    assert huggingface_form(smollm2, "float32") == made
+    (tmp_path / "twin.gguf").symlink_to(smollm2)
+    for source in (smollm2, tmp_path / "twin.gguf"):
+        assert huggingface_form(source, "float32") == made
 
 
 @pytest.mark.slow

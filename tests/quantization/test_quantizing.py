@@ -46,6 +46,21 @@ def test_same_source_is_quantised_once(smollm2, tmp_path):
 
 
 @pytest.mark.slow
+def test_the_cache_goes_by_what_a_source_holds_and_not_by_its_name(smollm2, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
+    twin, other = tmp_path / "twin.gguf", tmp_path / "other" / smollm2.name
+    shutil.copy(smollm2, twin)
+    changed = bytearray(smollm2.read_bytes())
+    changed[-1] ^= 1
+    other.parent.mkdir()
+    other.write_bytes(changed)
+    made, same, another = (quantize(source, ["Q4_0"])[0] for source in (smollm2, twin, other))
+    assert (made.reused, same.reused, another.reused) == (False, True, False)
+    assert same.path == made.path
+    assert another.path != made.path and another.path.name == made.path.name
+
+
+@pytest.mark.slow
 def test_file_of_another_source_or_a_damaged_one_is_made_anew(smollm2, f16, tmp_path):
     quantize(smollm2, ["Q4_0"], tmp_path)
     (other,) = quantize(f16, ["Q4_0"], tmp_path)
