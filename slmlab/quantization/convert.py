@@ -12,7 +12,7 @@ from slmlab.acquisition.llama_cpp_source import source_tree
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import QuantizationError, UsageError
 from slmlab.files import cache_path, locked, sha256, weight_bytes, whole, whole_folder
-from slmlab.quantization.disk import prepare
+from slmlab.quantization.disk import blame_disk, prepare
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """What the weights of a Hugging Face directory can be, with the bytes of one."""
@@ -55,6 +55,7 @@ def convert_from_huggingface(directory: Path, out: Path) -> Path:
     with locked(out), whole(out) as aside:
         child = finish([sys.executable, converter, directory, "--outfile", aside], environment)
         if child.returncode:
+            blame_disk(out)
             reason = last_words(child.returncode, child.stderr).removeprefix("ERROR:hf-to-gguf:")
             raise QuantizationError(f"{directory.name} could not be converted to GGUF: {reason}")
         gguf.read_header(aside)
@@ -105,6 +106,7 @@ def _save(path: Path, folder: Path, dtype: str) -> None:
     command = [sys.executable, "-m", "slmlab.quantization.save_huggingface"]
     child = finish([*command, path.resolve(), folder, dtype])
     if child.returncode:
+        blame_disk(folder)
         reason = last_words(child.returncode, child.stderr)
         raise QuantizationError(f"transformers could not read {path.name}: {reason}")
 

@@ -14,7 +14,7 @@ from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.files import cache_path, locked, sha256, whole
 from slmlab.machine import usable_threads
 from slmlab.quantization.convert import as_gguf
-from slmlab.quantization.disk import prepare
+from slmlab.quantization.disk import blame_disk, prepare
 from slmlab.quantization.llama_quantize import MADE_FROM
 from slmlab.quantization.rules import QUANTIZATIONS, known, tensor_types, wanted_types
 
@@ -94,6 +94,7 @@ def _run(source: Path, target: Path, type: str, made_from: str) -> float:
     command = [sys.executable, "-m", "slmlab.quantization.llama_quantize"]
     child = finish([*command, source, target, type, str(usable_threads()), made_from])
     if child.returncode:
+        blame_disk(target)
         said = last_words(child.returncode, child.stderr)
         reason = said.rpartition("failed to quantize: ")[2].rstrip(".")
         raise QuantizationError(
