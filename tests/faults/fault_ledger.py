@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 
 from slmlab.machine import this_machine
 
-
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
 """What every random choice is drawn from."""
 
