@@ -31,6 +31,8 @@ def as_gguf(source: Path) -> Path:
     key = hashlib.sha256(contents.encode()).hexdigest()[:16]
     folder = f"{key}-{version('llama-cpp-python')}"
     out = cache_path("converted", folder, f"{source.name}.gguf")
+    if out.exists():  # also in a cache that cannot be written to, where there is no lock
+        return out
     with locked(out.parent):
         return out if out.exists() else convert_from_huggingface(source, out)
 
@@ -72,6 +74,8 @@ def huggingface_form(source: Path, dtype: str) -> Path:
     gguf.read_header(source)
     made_by = f"{sha256(source)[:16]}-transformers-{version('transformers')}"
     directory = cache_path("huggingface", made_by, f"{source.stem}-{dtype}")
+    if directory.exists():
+        return directory
     with locked(directory):
         return directory if directory.exists() else to_huggingface(source, directory, dtype)
 

