@@ -11,11 +11,10 @@ from fault_jobs import REPOSITORY, Job, fresh, make_inputs, start, surroundings
 from fault_ledger import Ledger
 
 from slmlab.acquisition import mirror
-from slmlab.quantization import convert_from_huggingface, huggingface_form
 
 TABLE = Path(__file__).parents[2] / "build" / "faults.md"
 
-_ledger = Ledger()
+_ledger = Ledger(TABLE)
 
 
 class Slow(mirror.Handler):
@@ -33,16 +32,14 @@ class Slow(mirror.Handler):
 
 @pytest.fixture(scope="session")
 def ledger() -> Ledger:
-    """The table that is written in the end."""
+    """The table, which is kept in build/faults.md."""
     return _ledger
 
 
 @pytest.fixture(scope="session")
-def inputs(smollm2, tmp_path_factory) -> Path:
-    """What the jobs read."""
-    folder = make_inputs(tmp_path_factory.mktemp("inputs"), huggingface_form(smollm2, "float32"))
-    convert_from_huggingface(folder / "small", folder / "small.gguf")
-    return folder
+def inputs(tmp_path_factory) -> Path:
+    """The folder of what the jobs read."""
+    return make_inputs(tmp_path_factory.mktemp("inputs"))
 
 
 @pytest.fixture(scope="session")
@@ -80,9 +77,7 @@ def right(inputs, hub, tmp_path_factory) -> Callable[[Job], Any]:
 
 
 def pytest_terminal_summary(terminalreporter):
-    """Print the table, and keep it."""
+    """Print the table."""
     if _ledger.rows:
-        TABLE.parent.mkdir(exist_ok=True)
-        TABLE.write_text(_ledger.markdown(), "utf-8")
         terminalreporter.section(f"what was lost to faults ({TABLE})")
         terminalreporter.write_line(_ledger.markdown())

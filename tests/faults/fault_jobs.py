@@ -30,7 +30,7 @@ from slmlab.tiers import ModelCard, card
 
 REPOSITORY = "someone/tiny-GGUF"
 CONTENT = b"GGUF" + Random(6).randbytes(6 * 2**20)
-ROUNDS = 200  # how often progress and a measurement are written in one run
+ROUNDS = 100  # how often progress and a measurement are written in one run
 
 
 class Job:
@@ -44,6 +44,9 @@ class Job:
     share: int
     short: int = 2
     says: str
+
+    def arrange(self, inputs: Path) -> None:
+        """Make what it reads, where that is not there yet."""
 
     def work(self, inputs: Path, folder: Path) -> None:
         """Do it, in the child."""
@@ -64,7 +67,7 @@ class _Fetch(Job):
 
     def work(self, inputs: Path, folder: Path) -> None:
         fetching.card = lambda name: self.model
-        fetching.fetch("tiny")
+        fetching.fetch("tiny", offline=False)  # however busy this machine is
 
     def outcome(self, folder: Path) -> Any:
         home = folder / "cache" / "models" / "tiny"
@@ -106,6 +109,11 @@ class ConvertToGguf(Job):
     short = 1
     says = "Converting small"
 
+    def arrange(self, inputs: Path) -> None:
+        if not (inputs / "small").exists():
+            tokenizer = huggingface_form(fetching.fetch("smollm2-135m-instruct").path, "float32")
+            _write_small_model(inputs / "small", tokenizer)
+
     def work(self, inputs: Path, folder: Path) -> None:
         convert.as_gguf(inputs / "small")
 
@@ -120,6 +128,11 @@ class ConvertToHuggingFace(Job):
     short = 0
     says = "Converting small"
 
+    def arrange(self, inputs: Path) -> None:
+        ConvertToGguf().arrange(inputs)
+        if not (inputs / "small.gguf").exists():
+            convert.convert_from_huggingface(inputs / "small", inputs / "small.gguf")
+
     def work(self, inputs: Path, folder: Path) -> None:
         huggingface_form(inputs / "small.gguf", "float16")
 
@@ -132,6 +145,10 @@ class Quantise(Job):
     name = "quantise"
     share = 40
     says = "made anew"
+
+    def arrange(self, inputs: Path) -> None:
+        if not (inputs / "random.gguf").exists():
+            _write_random_gguf(inputs / "random.gguf")
 
     def work(self, inputs: Path, folder: Path) -> None:
         (made,) = quantize(inputs / "random.gguf", ["Q4_0"], folder / "out")
@@ -241,14 +258,12 @@ def _imported(environment: Path) -> str:
     return subprocess.run(code, capture_output=True, text=True).stdout.strip()
 
 
-def make_inputs(folder: Path, tokenizer: Path) -> Path:
-    """Make what the jobs read: models of a few MB, wheels, and a recipe's list."""
+def make_inputs(folder: Path) -> Path:
+    """Make what jobs read that is quickly made: what is served, wheels, and a recipe's list."""
     (folder / "served.gguf").write_bytes(CONTENT)
     write_wheel(folder, "tiny_model", {"tiny_model/tiny.gguf": CONTENT})
     write_wheel(folder, "tiny", {"tiny/__init__.py": b"VERSION = '1.0'\n"})
     (folder / "tiny.txt").write_text("tiny==1.0\n")
-    _write_random_gguf(folder / "random.gguf")
-    _write_small_model(folder / "small", tokenizer)
     return folder
 
 
@@ -280,6 +295,7 @@ def start(
     job: Job, inputs: Path, folder: Path, variables: Mapping[str, str], first: str = ""
 ) -> subprocess.Popen[str]:
     """Start a job in a session of its own, after the Python code `first`."""
+    job.arrange(inputs)
     return subprocess.Popen(
         [sys.executable, "-c", f"{first}\n{_RUN}", __file__, job.name, inputs, folder],
         stdout=subprocess.PIPE,

@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from datetime import UTC, datetime
+from pathlib import Path
 
 from slmlab.machine import this_machine
 
@@ -14,9 +15,13 @@ WHOLE = os.environ.get("FAULTS") == "all"
 
 
 class Ledger:
-    """Counts what was done, and notes what was lost, under a fault and the work it met."""
+    """Counts what was done, and notes what was lost, under a fault and the work it met.
 
-    def __init__(self) -> None:
+    The table at `path` is written anew with each note, so that it outlives a run that is stopped.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
         self.rows: Counter[tuple[str, str]] = Counter()
         self.lost: dict[tuple[str, str], list[str]] = {}
         self.remarks: dict[tuple[str, str], str] = {}
@@ -30,6 +35,8 @@ class Ledger:
             self.lost.setdefault((fault, work), []).append(lost)
         if remark:
             self.remarks[fault, work] = remark
+        self.path.parent.mkdir(exist_ok=True)
+        self.path.write_text(self.markdown(), "utf-8")
 
     def markdown(self) -> str:
         """Return the table, with seed, machine and date."""

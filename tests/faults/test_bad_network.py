@@ -1,4 +1,4 @@
-"""A Hub that stalls, cuts, lies, redirects or is busy: bounded waiting, a sentence, then success."""
+"""A Hub that stalls, cuts, lies, redirects or is busy: bounded waiting, one sentence, success."""
 
 import os
 import re
@@ -45,13 +45,13 @@ def serve(tmp_path, monkeypatch):
     (tmp_path / "tiny.gguf").write_bytes(CONTENT)
 
     def serve(*faults, at="/resolve/"):
-        class Sick(mirror.Handler):
-            left = list(faults)
+        left = list(faults)
 
+        class Sick(mirror.Handler):
             def do_GET(self):
                 self._record()
-                if self.left and at in self.path:
-                    self.left.pop(0)(self)
+                if left and at in self.path:
+                    left.pop(0)(self)
                 else:
                     self._answer()
 
