@@ -121,10 +121,10 @@ def test_a_killed_run_loses_nothing(job, inputs, variables, tmp_path, ledger):
             lost.append(wrong)
             continue
         wrong = wrong or gone_on(job, inputs, folder, variables(folder), run.outcome)
+        if not wrong and (left := left_behind(folder)):
+            wrong = f"{len(left)} unfinished files stay after a run that went well"
         ledger.note(FAULT, job.name, wrong)
         lost.append(wrong)
-        if left := left_behind(folder):
-            lost.append(f"{len(left)} unfinished files stay after a run that went well")
         folder = fresh(tmp_path / str(tries))
     remark = f"a run takes {run.seconds:.1f} s; at most {most} unfinished files at a time"
     ledger.note(FAULT, job.name, times=0, remark=remark)
