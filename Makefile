@@ -10,7 +10,7 @@ SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
-	test-hub test-small-machines test-binder mutants fuzz lock clean
+	test-hub test-small-machines test-faults test-binder mutants fuzz lock clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"
@@ -26,6 +26,8 @@ help:
 	@echo "              pack the course, and install and use it where there is no network"
 	@echo "make test-small-machines"
 	@echo "              run every lab with 2 GB and one CPU, as on Binder"
+	@echo "make test-faults"
+	@echo "              kill, fill disks, break networks; build/faults.md says what was lost"
 	@echo "make test-binder"
 	@echo "              build what Binder builds, and run labs 00 to 03 there without a network"
 	@echo "make mutants  break ten functions, one at a time, and see that the tests notice"
@@ -76,6 +78,11 @@ test-pack: $(VENV)/.tester
 # In a pod as Binder gives it, 2 GB and one CPU, which takes cgroups: root, on Linux.
 test-small-machines: $(VENV)/.tester
 	ALL_LABS=1 $(BIN)/pytest tests/test_small_machines.py
+
+# Full disks are small ones that are mounted for it, which takes root, on Linux.
+FAULTS_SEED ?= 6
+test-faults: $(VENV)/.tester
+	FAULTS=all FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest tests/faults
 
 # What Binder does to build its image, llama.cpp compiled anew, and the first labs without a network.
 test-binder: $(VENV)/.tester

@@ -1,5 +1,6 @@
 """Where things are kept, and how a file appears: whole or not at all."""
 
+import errno
 import hashlib
 import json
 import os
@@ -25,6 +26,7 @@ _NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]|[. ]$')
 _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(\..*)?", re.IGNORECASE
 )  # Windows
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _WEIGHTS = re.compile(r"\.(safetensors|onnx|data|onnx_data(_\d+)?)$")
 
 
@@ -149,37 +151,40 @@ def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block succeeds.
 
     The temporary name is unique, so two writers never share one; a leftover of a killed
-    process is never taken for the file.
+    process is never taken for the file. Raises `Unwritable` where the disk is, or gets, full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with _fullness_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary path to make a folder at; it becomes `path` only if the block succeeds.
 
-    `path` must not be there, or be an empty folder.
+    `path` must not be there, or be an empty folder. Raises `Unwritable` where the disk is, or
+    gets, full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield aside
-        for made in filter(Path.is_file, aside.rglob("*")):
-            with made.open("rb+") as file:
-                os.fsync(file.fileno())
-        if path.is_dir():
-            path.rmdir()  # Windows replaces no folder, not even an empty one
-        aside.replace(path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _fullness_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            for made in filter(Path.is_file, aside.rglob("*")):
+                with made.open("rb+") as file:
+                    os.fsync(file.fileno())
+            if path.is_dir():
+                path.rmdir()  # Windows replaces no folder, not even an empty one
+            aside.replace(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
 
 
 def lock_file(path: Path) -> Path:
@@ -203,8 +208,9 @@ def use(path: Path) -> None:
 def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
     """Hold a lock beside `path`, shared by every process on this machine, and `use` the path.
 
-    Raises `Unwritable` where there can be no lock, and `NotPossibleHere` where another process
-    holds it for more than `timeout` seconds.
+    What a process that was killed has left unfinished under this lock is removed. Raises
+    `Unwritable` where there can be no lock, and `NotPossibleHere` where another process holds it
+    for more than `timeout` seconds.
     """
     use(path)
     lock = filelock.FileLock(lock_file(path))
@@ -219,9 +225,23 @@ def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
     except OSError as problem:
         raise _unwritable(path.parent, problem) from None
     try:
+        _clear(path)
         yield
     finally:
         lock.release()
+
+
+def _clear(path: Path) -> None:
+    """Remove what `whole` or `whole_folder` had begun for `path`; nobody is at it now."""
+    left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.part")
+    for found in path.parent.iterdir():
+        if not left.fullmatch(found.name):
+            continue
+        if found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                found.unlink()
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:
@@ -230,6 +250,16 @@ def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:
     except filelock.Timeout:
         print(f"Waiting for another program to finish {path.name}.", file=sys.stderr, flush=True)
         lock.acquire(timeout=timeout)
+
+
+@contextmanager
+def _fullness_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in _NO_ROOM:
+            raise
+        raise _unwritable(folder, problem) from problem
 
 
 def _unwritable(folder: Path, problem: OSError) -> Unwritable:

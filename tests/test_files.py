@@ -1,8 +1,11 @@
 """Files and folders appear whole or not at all, one program at a time."""
 
+import errno
+import os
+
 import pytest
 
-from slmlab.errors import NotPossibleHere
+from slmlab.errors import NotPossibleHere, Unwritable
 from slmlab.files import from_json, kept_as, locked, weight_bytes, whole, whole_folder
 
 
@@ -112,3 +115,29 @@ def test_damaged_json_is_a_value_error_however_deep_it_is(text):
 
 def test_json_is_read():
     assert from_json(b'{"a": [1, null]}') == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("appear", [whole, whole_folder])
+def test_what_a_killed_writer_left_goes_with_the_next_lock(appear, tmp_path):
+    def left(name):
+        path = tmp_path / f".{name}.{'0f' * 16}.part"
+        path.touch() if appear is whole else (path / "inside").mkdir(parents=True)
+        return path
+
+    mine, others = left("model"), [left("model.json"), left("other")]
+    with locked(tmp_path / "model"):
+        assert not mine.exists()
+    assert all(path.exists() for path in others), "which may be in work, under another lock"
+
+
+@pytest.mark.parametrize("appear", [whole, whole_folder])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_gets_full_is_said_in_a_sentence(appear, number, tmp_path):
+    said = rf"The folder .* cannot be used \({os.strerror(number)}\): make room"
+    with pytest.raises(Unwritable, match=said), appear(tmp_path / "new"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_another_trouble_of_a_writer_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), whole(tmp_path / "new"):
+        (tmp_path / "not there").read_text()

@@ -12,7 +12,7 @@ from slmlab.acquisition.llama_cpp_source import source_tree
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import QuantizationError, UsageError
 from slmlab.files import cache_path, kept_as, locked, sha256, weight_bytes, whole, whole_folder
-from slmlab.quantization.disk import prepare
+from slmlab.quantization.disk import blame_disk, prepare
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """What the weights of a Hugging Face directory can be, with the bytes of one."""
@@ -31,6 +31,8 @@ def as_gguf(source: Path) -> Path:
     key = hashlib.sha256(contents.encode()).hexdigest()[:16]
     folder = f"{key}-{version('llama-cpp-python')}"
     out = kept_as(cache_path("converted", folder, f"{source.name}.gguf"), ".gguf")
+    if out.exists():  # also in a cache that cannot be written to, where there is no lock
+        return out
     with locked(out.parent):
         return out if out.exists() else convert_from_huggingface(source, out)
 
@@ -55,6 +57,7 @@ def convert_from_huggingface(directory: Path, out: Path) -> Path:
     with locked(out), whole(out) as aside:
         child = finish([sys.executable, converter, directory, "--outfile", aside], environment)
         if child.returncode:
+            blame_disk(out)
             reason = last_words(child.returncode, child.stderr).removeprefix("ERROR:hf-to-gguf:")
             raise QuantizationError(f"{directory.name} could not be converted to GGUF: {reason}")
         gguf.read_header(aside)
@@ -72,6 +75,8 @@ def huggingface_form(source: Path, dtype: str) -> Path:
     made_by = f"{sha256(source)[:16]}-transformers-{version('transformers')}"
     ending = f"-{dtype}"
     directory = kept_as(cache_path("huggingface", made_by, f"{source.stem}{ending}"), ending)
+    if directory.exists():
+        return directory
     with locked(directory):
         return directory if directory.exists() else to_huggingface(source, directory, dtype)
 
@@ -106,6 +111,7 @@ def _save(path: Path, folder: Path, dtype: str) -> None:
     command = [sys.executable, "-m", "slmlab.quantization.save_huggingface"]
     child = finish([*command, path.resolve(), folder, dtype])
     if child.returncode:
+        blame_disk(folder)
         reason = last_words(child.returncode, child.stderr)
         raise QuantizationError(f"transformers could not read {path.name}: {reason}")
 

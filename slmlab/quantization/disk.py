@@ -1,10 +1,12 @@
-"""Room for a new file, checked before anything is written."""
+"""Room for a new file, checked before anything is written, and looked at where writing failed."""
 
 import os
 from pathlib import Path
 
-from slmlab.errors import QuantizationError
-from slmlab.files import check_room
+from slmlab.errors import NoRoom, QuantizationError
+from slmlab.files import check_room, free_bytes
+
+_FULL = 2**20  # bytes: who cannot write with less than that left has met a full disk
 
 
 def prepare(path: Path, needed: int) -> None:
@@ -23,3 +25,13 @@ def prepare(path: Path, needed: int) -> None:
     if not os.access(folder, os.W_OK):
         raise QuantizationError(f"The folder {folder} cannot be written to; give another folder.")
     check_room(needed, folder, path.name)
+
+
+def blame_disk(path: Path) -> None:
+    """Raise `NoRoom` if the disk of `path` is full: then that is why it could not be written."""
+    if free_bytes(path.parent) < _FULL:
+        raise NoRoom(
+            f"The disk that holds {path.parent} filled up while {path.name} was being written: "
+            f"make room there, or use a folder on another disk (the cache's is set in "
+            f"SLMLAB_CACHE)."
+        )

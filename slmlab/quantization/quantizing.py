@@ -16,7 +16,7 @@ from slmlab.files import cache_path, kept_as, locked, sha256, whole
 from slmlab.machine import usable_threads
 from slmlab.quantization import llama_quantize
 from slmlab.quantization.convert import as_gguf
-from slmlab.quantization.disk import prepare
+from slmlab.quantization.disk import blame_disk, prepare
 from slmlab.quantization.rules import QUANTIZATIONS, known, tensor_types, wanted_types
 
 _TYPE_AT_END = re.compile(rf"[.-](BF16|{'|'.join(QUANTIZATIONS)})$", re.IGNORECASE)
@@ -63,14 +63,16 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
             raise QuantizationError(
                 f"{path.name} would overwrite the file it is made from; give another folder."
             )
-        prepare(path, 0 if path.exists() else _size(header, type))
         made_from = f"{digest} {type} {version('llama-cpp-python')}"
-        with locked(path):
-            reused = _says_made_from(path) == made_from
-            seconds = 0.0 if reused else _make(source, type, path, made_from)
-            if not reused and trust.is_trusted(source):
-                trust.trust(path)
-            made.append(_described(type, path, seconds, reused))
+        seconds = 0.0
+        if not (reused := _says_made_from(path) == made_from):  # which takes no lock
+            prepare(path, 0 if path.exists() else _size(header, type))
+            with locked(path):
+                if not (reused := _says_made_from(path) == made_from):
+                    seconds = _make(source, type, path, made_from)
+                    if trust.is_trusted(source):
+                        trust.trust(path)
+        made.append(_described(type, path, seconds, reused))
     return made
 
 
@@ -101,6 +103,7 @@ def _run(source: Path, target: Path, type: str, made_from: str) -> float:
     command = [sys.executable, "-P", llama_quantize.__file__]
     child = finish([*command, source, target, type, str(usable_threads()), made_from])
     if child.returncode:
+        blame_disk(target)
         said = last_words(child.returncode, child.stderr)
         reason = said.rpartition("failed to quantize: ")[2].rstrip(".")
         raise QuantizationError(

@@ -7,7 +7,7 @@ import pytest
 
 from slmlab.errors import InvalidModelFile, NoRoom, QuantizationError, UsageError
 from slmlab.gguf import inspect, read_header
-from slmlab.quantization import quantize, quantizing
+from slmlab.quantization import disk, quantize, quantizing
 
 
 @pytest.mark.slow
@@ -129,3 +129,11 @@ def test_folder_that_cannot_be_made_is_refused(smollm2, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(QuantizationError, match="cannot be made"):
         quantize(smollm2, ["Q4_0"], tmp_path / "file" / "folder")
+
+
+def test_a_disk_that_filled_up_is_why_a_file_could_not_be_written(tmp_path, monkeypatch):
+    disk.blame_disk(tmp_path / "model.gguf")
+    usage = namedtuple("usage", "total used free")(2, 1, 4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(NoRoom, match=r"filled up while model\.gguf was being written: make room"):
+        disk.blame_disk(tmp_path / "model.gguf")
