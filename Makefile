@@ -8,6 +8,9 @@ BIN := $(VENV)/bin
 MODEL := smollm2-135m-instruct
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
+PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --generate-hashes
+LOCKS := requirements.lock requirements-test.lock slmlab/environments/olive.txt \
+	slmlab/environments/vllm.txt
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
 	test-small-machines test-binder mutants lock clean
@@ -82,16 +85,13 @@ mutants: $(VENV)/.tester
 	$(BIN)/python tests/mutants.py
 
 lock: $(VENV)/.tester
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
-		-o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra azure --extra hub --extra test --universal \
-		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
-	$(BIN)/uv pip compile --group book --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/book.txt
-	$(BIN)/uv pip compile --group olive --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/olive.txt
-	$(BIN)/uv pip compile --group vllm --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/vllm.txt
+	$(PIN) pyproject.toml -o requirements.lock
+	$(PIN) pyproject.toml --extra azure --extra hub --extra test -c requirements.lock \
+		-o requirements-test.lock
+	$(PIN) --group book -o slmlab/environments/book.txt
+	$(PIN) --group olive -o slmlab/environments/olive.txt
+	$(PIN) --group vllm -o slmlab/environments/vllm.txt
+	$(BIN)/python tests/torch_hashes.py $(LOCKS)
 
 clean:
 	rm -rf $(VENV) build
@@ -102,16 +102,19 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-# On Linux the package index carries PyTorch with several gigabytes of CUDA; the build for CPUs
-# comes from PyTorch's own index. Where that cannot be reached, the lock installs what there is.
+# pip takes what has a hash in the lock, and nothing else. On Linux the package index carries PyTorch
+# with several gigabytes of CUDA; the build for CPUs comes from PyTorch's own index. Where that cannot
+# be reached, the lock installs what there is, and pip adds the libraries of CUDA at the end.
 $(VENV)/.learner: $(VENV)/.python requirements.lock pyproject.toml
 	@echo "Making the environment; compiling llama.cpp takes about five minutes, once."
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > $(VENV)/torch.txt
 	-@[ "$$(uname)" != Linux ] || $(BIN)/pip install --quiet --no-deps --retries 0 \
-		--index-url https://download.pytorch.org/whl/cpu $(TORCH)
-	$(BIN)/pip install --quiet --requirement requirements.lock
+		--index-url https://download.pytorch.org/whl/cpu --requirement $(VENV)/torch.txt
+	$(BIN)/pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
 $(VENV)/.tester: $(VENV)/.learner requirements-test.lock
-	$(BIN)/pip install --quiet --requirement requirements-test.lock
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-test.lock
 	touch $@

@@ -135,9 +135,9 @@ def _write(
     folder.mkdir(parents=True)
     _course(folder / "course", _ROOT)
     cached = [_model(file, folder / "cache") for file in files]
-    remarks = wheelhouse.gather(
-        folder / "course" / "requirements.lock", platforms, pythons, folder / "wheels"
-    )
+    lock, wheels = folder / "course" / "requirements.lock", folder / "wheels"
+    remarks = wheelhouse.gather(lock, platforms, pythons, wheels)
+    wheelhouse.allow_built(lock, wheels)
     for fetch, lab in _DOWNLOADS:
         try:
             cached.append(_download(fetch(), folder / "cache"))
