@@ -9,11 +9,12 @@ MODEL := smollm2-135m-instruct
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
 PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --generate-hashes
+SBOM := requirements requirements.lock --pyproject pyproject.toml --output-reproducible --validate
 LOCKS := requirements.lock requirements-test.lock slmlab/environments/olive.txt \
 	slmlab/environments/vllm.txt
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
-	test-small-machines test-binder mutants lock clean
+	test-small-machines test-binder mutants lock sbom audit clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"
@@ -33,6 +34,8 @@ help:
 	@echo "              build what Binder builds, and run labs 00 to 03 there without a network"
 	@echo "make mutants  break ten functions, one at a time, and see that the tests notice"
 	@echo "make lock     pin the dependencies of pyproject.toml again"
+	@echo "make sbom     list what the course installs, build/sbom.json (CycloneDX)"
+	@echo "make audit    look for the locked packages among known vulnerabilities"
 	@echo "make clean    remove the environment and the report; the model cache stays"
 
 run: $(VENV)/.learner
@@ -92,6 +95,14 @@ lock: $(VENV)/.tester
 	$(PIN) --group olive -o slmlab/environments/olive.txt
 	$(PIN) --group vllm -o slmlab/environments/vllm.txt
 	$(BIN)/python tests/torch_hashes.py $(LOCKS)
+
+# What the course installs, as CycloneDX lists it; the program checks what it wrote by the schema.
+sbom: $(VENV)/.tester
+	mkdir -p build
+	$(BIN)/cyclonedx-py $(SBOM) -o build/sbom.json
+
+audit: $(VENV)/.tester
+	$(BIN)/python tests/audit.py
 
 clean:
 	rm -rf $(VENV) build
