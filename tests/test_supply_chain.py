@@ -4,7 +4,6 @@ import importlib.util
 import json
 import re
 import subprocess
-import sys
 import sysconfig
 import tomllib
 from pathlib import Path
@@ -99,9 +98,10 @@ def test_bill_of_materials_has_every_package_with_its_hashes(tmp_path):
     assert listed == {f"{pin.name}=={pin.version}": set(pin.hashes.split()) for pin in pins}
 
 
-class TestVulnerabilities:
-    audit = script("tests/audit.py")
+AUDIT = script("tests/audit.py")
 
+
+class TestVulnerabilities:
     def found(self, identity: str, *aliases: str) -> str:
         known = {"id": identity, "aliases": aliases, "fix_versions": ["2.1"]}
         packages = [
@@ -112,30 +112,32 @@ class TestVulnerabilities:
         return json.dumps({"dependencies": packages, "fixes": []})
 
     def test_a_known_one_fails(self):
-        assert self.audit.verdict(self.found("GHSA-1", "CVE-1"), "") == (
+        assert AUDIT.verdict(self.found("GHSA-1", "CVE-1"), "") == (
             1,
-            "one 2.0: GHSA-1, mended in 2.1\n"
-            "2 of 3 packages looked up: 1 known vulnerabilities.",
+            "one 2.0: GHSA-1, mended in 2.1\n2 of 3 packages looked up: 1 known vulnerabilities.",
         )
 
     def test_one_that_does_not_concern_us_is_accepted_under_any_of_its_names(self):
-        (accepted, reason), *_ = self.audit.ACCEPTED.items()
+        (accepted, reason), *_ = AUDIT.ACCEPTED.items()
         said = "2 of 3 packages looked up: no known vulnerability."
-        assert self.audit.verdict(self.found("PYSEC-1", accepted), "") == (0, said)
+        assert AUDIT.verdict(self.found("PYSEC-1", accepted), "") == (0, said)
         assert reason
 
     def test_without_a_database_the_reason_is_said(self):
         nothing = json.dumps({"dependencies": [{"name": "one", "skip_reason": "not on PyPI"}]})
-        code, said = self.audit.verdict(nothing, "")
-        assert (code, said.endswith("has no database of vulnerabilities (not on PyPI).")) == (3, True)
-        code, said = self.audit.verdict("", "Traceback\nConnectionError: refused\n")
+        code, said = AUDIT.verdict(nothing, "")
+        assert (code, said.endswith("has no database of vulnerabilities (not on PyPI).")) == (
+            3,
+            True,
+        )
+        code, said = AUDIT.verdict("", "Traceback\nConnectionError: refused\n")
         assert (code, said.endswith("(ConnectionError: refused).")) == (3, True)
 
     @pytest.mark.slow
     def test_of_the_locked_packages_nothing_is_known(self, tmp_path, capsys):
         one = tmp_path / "one.txt"
         one.write_text(str(lock.pins(LOCK)[0]))
-        if self.audit.main(one) == 3:
+        if AUDIT.main(one) == 3:
             pytest.skip(capsys.readouterr().out.strip())
-        code = self.audit.main()
+        code = AUDIT.main()
         assert code == 0, capsys.readouterr().out

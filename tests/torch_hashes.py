@@ -10,7 +10,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 LISTED = ROOT / "torch-cpu.sha256"
 INDEX = "https://download.pytorch.org/whl/cpu/torch/"
-PIN = re.compile(r"^torch==(?P<version>\S+)(?P<marker>.*?)(?P<hashes>( \\\n {4}--hash=\S+)+)$", re.M)
+PIN = re.compile(
+    r"^torch==(?P<version>\S+)(?P<marker>.*?)(?P<hashes>( \\\n {4}--hash=\S+)+)$", re.M
+)
 
 
 def hashes(version: str) -> list[str]:

@@ -55,6 +55,8 @@ _STAMP = "installed.json"
 _LARGE_DOWNLOAD = re.compile(r"\s*Downloading (\S+?)-(\d\S*?)-\S+ (\((?:\d\d.* M|.* G)B\))")
 _DISK_FULL = "No space left on device"
 _REASONS = {
+    "DO NOT MATCH THE HASHES": "a package that came is not the one that is locked; use another "
+    "network or package index",
     _DISK_FULL: "the disk is full; make room, or set SLMLAB_CACHE to a folder on another disk",
     "connection broken|Max retries exceeded|confirming the ssl certificate": "pip could not reach "
     "a package index; connect to a network, or name an index in PIP_INDEX_URL",

@@ -210,6 +210,8 @@ def _pip(command: Sequence[str | Path], beside: Path, **variables: str) -> None:
         )
     if done.returncode:
         reason = last_words(done.returncode, done.stderr).removeprefix("ERROR: ")
+        if "DO NOT MATCH THE HASHES" in done.stderr:
+            reason = "a package that came is not the one in the lock"
         raise FetchError(
             f"pip could not get all that has to be packed ({reason}); connect to a network, or "
             f"name another package index in PIP_INDEX_URL."

@@ -240,7 +240,7 @@ def test_the_libraries_of_nvidia_need_room(tiny, tmp_path, steps, monkeypatch):
 
 def test_a_package_that_is_not_the_one_on_the_list_is_refused(tiny):
     tiny.requirements.write_text(f"tiny==1.0 --hash=sha256:{64 * '0'}\n")
-    with pytest.raises(EnvironmentFailed, match="HASHES|hash"):
+    with pytest.raises(EnvironmentFailed, match="came is not the one that is locked"):
         environments.ensure("tiny")
     assert environments.status("tiny") == "absent"
 
