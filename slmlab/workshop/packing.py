@@ -48,7 +48,7 @@ _COURSE = (
     *("requirements.lock", "requirements-test.lock", "README.md", "CONTRIBUTING.md"),
     *("LICENSE", "LICENSE-PROSE.txt", "Makefile"),
 )
-_NOT_HANDED_OUT = (".ci", "tests")
+_NOT_HANDED_OUT = (".ci", ".github", "tests")
 _LICENCE = re.compile(r"\.dist-info/(licenses/.+|[^/]*(LICEN[CS]E|COPYING|NOTICE)[^/]*)$", re.I)
 _COURSE_LICENCE = "MIT AND CC-BY-4.0; of the texts, see data/texts/README.md"
 _PLATFORM_BYTES = 700_000_000
