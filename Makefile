@@ -8,9 +8,13 @@ BIN := $(VENV)/bin
 MODEL := smollm2-135m-instruct
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
+PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --generate-hashes
+SBOM := requirements requirements.lock --pyproject pyproject.toml --output-reproducible --validate
+LOCKS := requirements.lock requirements-test.lock slmlab/environments/olive.txt \
+	slmlab/environments/vllm.txt
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
-	test-hub test-small-machines test-faults test-binder mutants fuzz lock clean
+	test-hub test-small-machines test-faults test-binder mutants fuzz lock sbom audit clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"
@@ -34,6 +38,8 @@ help:
 	@echo "make fuzz SECONDS=3600"
 	@echo "              look for inputs from outside that break a reader, for that long"
 	@echo "make lock     pin the dependencies of pyproject.toml again"
+	@echo "make sbom     list what the course installs, build/sbom.json (CycloneDX)"
+	@echo "make audit    look for the locked packages among known vulnerabilities"
 	@echo "make clean    remove the environment and the report; the model cache stays"
 
 run: $(VENV)/.learner
@@ -98,16 +104,21 @@ fuzz: $(VENV)/.tester
 	$(BIN)/python tests/fuzz/fuzzing.py $(SECONDS)
 
 lock: $(VENV)/.tester
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
-		-o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra azure --extra hub --extra test --universal \
-		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
-	$(BIN)/uv pip compile --group book --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/book.txt
-	$(BIN)/uv pip compile --group olive --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/olive.txt
-	$(BIN)/uv pip compile --group vllm --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/vllm.txt
+	$(PIN) pyproject.toml -o requirements.lock
+	$(PIN) pyproject.toml --extra azure --extra hub --extra test -c requirements.lock \
+		-o requirements-test.lock
+	$(PIN) --group book -o slmlab/environments/book.txt
+	$(PIN) --group olive -o slmlab/environments/olive.txt
+	$(PIN) --group vllm -o slmlab/environments/vllm.txt
+	$(BIN)/python tests/torch_hashes.py $(LOCKS)
+
+# What the course installs, as CycloneDX lists it; the program checks what it wrote by the schema.
+sbom: $(VENV)/.tester
+	mkdir -p build
+	$(BIN)/cyclonedx-py $(SBOM) -o build/sbom.json
+
+audit: $(VENV)/.tester
+	$(BIN)/python tests/audit.py
 
 clean:
 	rm -rf $(VENV) build
@@ -118,16 +129,19 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-# On Linux the package index carries PyTorch with several gigabytes of CUDA; the build for CPUs
-# comes from PyTorch's own index. Where that cannot be reached, the lock installs what there is.
+# pip takes what has a hash in the lock, and nothing else. On Linux the package index carries PyTorch
+# with several gigabytes of CUDA; the build for CPUs comes from PyTorch's own index. Where that cannot
+# be reached, the lock installs what there is, and pip adds the libraries of CUDA at the end.
 $(VENV)/.learner: $(VENV)/.python requirements.lock pyproject.toml
 	@echo "Making the environment; compiling llama.cpp takes about five minutes, once."
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > $(VENV)/torch.txt
 	-@[ "$$(uname)" != Linux ] || $(BIN)/pip install --quiet --no-deps --retries 0 \
-		--index-url https://download.pytorch.org/whl/cpu $(TORCH)
-	$(BIN)/pip install --quiet --requirement requirements.lock
+		--index-url https://download.pytorch.org/whl/cpu --requirement $(VENV)/torch.txt
+	$(BIN)/pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
 $(VENV)/.tester: $(VENV)/.learner requirements-test.lock
-	$(BIN)/pip install --quiet --requirement requirements-test.lock
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-test.lock
 	touch $@

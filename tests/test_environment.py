@@ -1,5 +1,6 @@
 """pyproject.toml is the one list; the locks, environment.yml and binder/ say the same."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -14,6 +15,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from slmlab import environments
+from slmlab.environments import lock as locked
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
@@ -31,8 +33,9 @@ SYSTEMS = {"linux": LINUX, "mac": MAC, "windows": WINDOWS}
 
 
 def pins(lock: Path) -> list[Requirement]:
-    lines = lock.read_text("utf-8").splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    text = lock.read_text("utf-8").replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [Requirement(line.partition(" --hash=")[0]) for line in lines]
 
 
 def applies(requirement: Requirement, system: dict[str, str], python: str) -> bool:
@@ -60,6 +63,68 @@ def test_every_line_of_a_lock_is_one_exact_version(lock):
         assert "*" not in version(pin)
         assert not pin.extras
         assert not pin.url
+
+
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_has_the_hashes_of_every_package_and_no_address(lock):
+    text = lock.read_text("utf-8")
+    assert "://" not in text
+    for pin in locked.pins(lock):
+        assert re.fullmatch(r"( --hash=sha256:[0-9a-f]{64})+", pin.hashes), pin.name
+
+
+def test_locks_agree_on_the_hashes_of_a_package_that_several_have():
+    known = {}
+    for pin in (pin for lock in LOCKS for pin in locked.pins(lock)):
+        hashes = set(pin.hashes.split())
+        assert known.setdefault((pin.name, pin.version), hashes) == hashes, pin.name
+
+
+def test_locks_take_the_builds_of_pytorch_for_cpus_too():
+    lines = (ROOT / "torch-cpu.sha256").read_text("utf-8").splitlines()
+    builds = dict(reversed(line.split("  ")) for line in lines)
+    for lock in LOCKS:
+        for torch in (pin for pin in locked.pins(lock) if pin.name == "torch"):
+            listed = f"torch-{torch.version}+cpu-"
+            for python in ("cp311", "cp312", "cp313"):
+                for machine in ("x86_64", "aarch64"):
+                    wheel = f"{listed}{python}-{python}-manylinux_2_28_{machine}.whl"
+                    assert f" --hash=sha256:{builds[wheel]}" in torch.hashes
+
+
+@pytest.fixture
+def torch_hashes(tmp_path, monkeypatch):
+    """The script that lets locks take those builds, with a list of its own."""
+    path = ROOT / "tests" / "torch_hashes.py"
+    spec = importlib.util.spec_from_file_location("torch_hashes", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    listed = tmp_path / "listed"
+    listed.write_text(f"{'b' * 64}  torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl\n")
+    monkeypatch.setattr(script, "LISTED", listed)
+    return script
+
+
+def test_hashes_of_pytorch_are_added_once(torch_hashes, tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(
+        f"six==1 \\\n    --hash=sha256:{64 * 'c'}\n"
+        f"torch==2.0 ; os_name == 'nt' \\\n    --hash=sha256:{64 * 'a'}\n"
+        f"tqdm==1 \\\n    --hash=sha256:{64 * 'd'}\n"
+    )
+    for _ in range(2):
+        torch_hashes.main([str(lock)])
+        six, torch, tqdm = locked.pins(lock)
+        assert torch.hashes == f" --hash=sha256:{64 * 'a'} --hash=sha256:{64 * 'b'}"
+        assert torch.marker == "os_name == 'nt'"
+        assert (six.hashes, tqdm.hashes) == tuple(f" --hash=sha256:{64 * x}" for x in "cd")
+
+
+def test_another_pytorch_needs_its_hashes_first(torch_hashes, tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(f"torch==2.1 \\\n    --hash=sha256:{64 * 'a'}\n")
+    with pytest.raises(SystemExit, match=r"listed has no build of torch 2\.1: write there what"):
+        torch_hashes.main([str(lock)])
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
@@ -130,7 +195,7 @@ def test_conda_environment_installs_the_lock():
     from_conda, from_pip = conda("environment.yml")
     assert "python=3.11" in from_conda
     assert {"c-compiler", "cxx-compiler"} <= set(from_conda)
-    assert from_pip == [f"--extra-index-url {PYTORCH_CPU}", "-r requirements.lock", "-e ."]
+    assert from_pip == [f"--extra-index-url {PYTORCH_CPU}", "-r requirements.lock"]
 
 
 def test_binder_says_the_same_as_the_conda_environment():

@@ -83,7 +83,7 @@ def _wheel(requirement: str, folder: Path) -> Path:
 def _pip_download(requirement: str, folder: Path) -> Path:
     log = folder / "pip.log"
     command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder)]
-    with log.open("w") as stderr:
+    with log.open("wb") as stderr:
         pip = subprocess.Popen(
             [*command, "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-color"],
             env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves nothing elsewhere
@@ -97,7 +97,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
             pip.wait()
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or not wheels:
-        _explain(requirement, log.read_text(errors="replace").strip())
+        _explain(requirement, log.read_text("utf-8", errors="replace").strip())
     return wheels[0]
 
 
