@@ -208,10 +208,10 @@ class Embedding(Question):
     )
     solution_code = (
         "from slmlab import tiers\n\n"
-        'parts = tiers.breakdown(tiers.card("bitnet-b1.58-2b-4t").architecture)\n'
-        'linear = (parts["attention"] + parts["feed-forward"]) / 4\n'
-        'rest = 2 * (parts["embedding"] + parts["norms"])\n'
-        'answer = 100 * 2 * parts["embedding"] / (linear + rest)'
+        'counts = tiers.breakdown(tiers.card("bitnet-b1.58-2b-4t").architecture)\n'
+        'linear = (counts["attention"] + counts["feed-forward"]) / 4\n'
+        'rest = 2 * (counts["embedding"] + counts["norms"])\n'
+        'answer = 100 * 2 * counts["embedding"] / (linear + rest)'
     )
     wrong_answers = (
         WrongAnswer("answer = 13.6", "of the parameters"),

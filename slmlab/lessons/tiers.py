@@ -27,13 +27,13 @@ class CutOffs(Question):
         "the first is true and the second is not.",
     )
     solution_code = (
-        "sizes = [card.parameters for card in tiers.cards().values()]\n"
-        "answer = sum(tiers.is_small(n, 30e9) and not tiers.is_small(n, 10e9) for n in sizes)"
+        "counts = [card.parameters for card in tiers.cards().values()]\n"
+        "answer = sum(tiers.is_small(n, 30e9) and not tiers.is_small(n, 10e9) for n in counts)"
     )
     wrong_answers = (
         WrongAnswer(
-            "cards = tiers.cards().values()\n"
-            "answer = sum(tiers.tier(card.parameters) == 'medium' for card in cards)",
+            "counts = [card.parameters for card in tiers.cards().values()]\n"
+            "answer = sum(tiers.tier(count) == 'medium' for count in counts)",
             "the medium tier begins at 14B",
         ),
         WrongAnswer(

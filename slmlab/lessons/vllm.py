@@ -22,7 +22,7 @@ class Crossing(Question):
     )
     solution_code = "answer = min((n for n in rates if rates[n] > alone), default=0)"
     wrong_answers = (
-        WrongAnswer("answer = 1", "At 1 at once, vLLM writes 32"),
+        WrongAnswer("answer = 1", "no more than llama.cpp's"),
         WrongAnswer("answer = 16", "already at 8"),
         WrongAnswer("answer = 0", "does overtake"),
         WrongAnswer("answer = rates[8]", "how many requests"),

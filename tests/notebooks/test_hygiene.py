@@ -3,10 +3,12 @@
 import ast
 import re
 import string
+import symtable
 
 import nbformat
 import pytest
 
+from slmlab.lessons import questions
 from slmlab.notebooks.labs import all_labs
 
 LABS = all_labs()
@@ -140,3 +142,16 @@ def test_its_links_need_no_network_of_ours(lab):
                 target.startswith(("https://", "#", "attachment:"))
                 or (lab.path.parent / target.partition("#")[0]).exists()
             ), (cell.id, target)
+
+
+def assigned(code):
+    names = symtable.symtable(code, "cell", "exec").get_symbols()
+    return {name.get_name() for name in names if name.is_assigned()}
+
+
+@every_lab
+def test_no_answer_overwrites_what_the_lab_goes_on_with(lab):
+    names = set().union(*(assigned(cell.source) for cell in cells(lab, "code"))) - {"answer"}
+    for question in questions(lab.unit):
+        for code in (question.solution_code, *(wrong.code for wrong in question.wrong_answers)):
+            assert not assigned(code) & names, f"{question.name}: {code}"
