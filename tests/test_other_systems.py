@@ -117,7 +117,8 @@ def text_calls(tree: ast.Module) -> Iterator[ast.Call]:
         if isinstance(node, ast.Call):
             name = getattr(node.func, "attr", getattr(node.func, "id", ""))
             owner = ast.unparse(getattr(node.func, "value", ast.Name("")))
-            if name in ("read_text", "write_text") or (
+            method = isinstance(node.func, ast.Attribute)
+            if (method and name in ("read_text", "write_text")) or (
                 name == "open" and owner not in ("tarfile", "archive", "opener") and is_text(node)
             ):
                 yield node
