@@ -33,7 +33,7 @@ _SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)B?", re.IGNORECASE)
 class Item:
     """Something whole in the cache, or what a killed process has left (`leftover`).
 
-    `name` is its path inside the cache, `kind` the first folder of it, `last_used` in seconds
+    `name` is its path inside the cache, `kind` the first part of that, `last_used` in seconds
     since 1970, and `used_by` the numbers of the processes that use it now.
     """
 
@@ -74,7 +74,7 @@ def size(said: str) -> int:
 
 def items() -> list[Item]:
     """Return what is in the cache, by name; of what is unfinished, only what was left behind."""
-    root = cache_path()
+    root = cache_path().resolve()
     used = {}
     if (root / marks.FOLDER).is_dir():
         with marks.held(root):
@@ -112,7 +112,7 @@ def _remove(found: Sequence[Item], goes: Callable[[Item, int], bool]) -> Pruned:
 
 def _removed(item: Item) -> bool:
     """Remove an item unless a process uses it, and return whether it is gone."""
-    root = cache_path()
+    root = cache_path().resolve()
     path = root / item.name
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
     with marks.held(root):
@@ -193,7 +193,7 @@ def _item(path: Path, root: Path, used: dict[int, set[str]]) -> Item | None:
     inside, lock = path.relative_to(root), lock_file(path)
     return Item(
         name=inside.as_posix(),
-        kind=inside.parts[0] if len(inside.parts) > 1 else "tools",
+        kind=inside.parts[0],
         bytes=sum(state.st_size for state in states if not S_ISDIR(state.st_mode)),
         last_used=lock.stat().st_mtime if lock.exists() else written,
         used_by=_users(inside.as_posix(), used),

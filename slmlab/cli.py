@@ -494,7 +494,7 @@ def _sweep_table(rows: Iterable[Any]) -> None:
                 row.number.quantity,
                 quantity(row.number.value, row.number.unit, row.number.spread),
                 row.number.conditions.get("text", "-"),
-                ", ".join(row.machines),
+                row.where,
             )
             for row in rows
         ],

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ _RESERVED = re.compile(
     r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(\..*)?", re.IGNORECASE
 )  # Windows
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.part")
 _WEIGHTS = re.compile(r"\.(safetensors|onnx|data|onnx_data(_\d+)?)$")
 
 
@@ -208,9 +209,9 @@ def use(path: Path) -> None:
 def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
     """Hold a lock beside `path`, shared by every process on this machine, and `use` the path.
 
-    What a process that was killed has left unfinished under this lock is removed. Raises
-    `Unwritable` where there can be no lock, and `NotPossibleHere` where another process holds it
-    for more than `timeout` seconds.
+    What a process that was killed has left unfinished under this lock, as `path` or right in it,
+    is removed. Raises `Unwritable` where there can be no lock, and `NotPossibleHere` where another
+    process holds it for more than `timeout` seconds.
     """
     use(path)
     lock = filelock.FileLock(lock_file(path))
@@ -231,17 +232,36 @@ def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
         lock.release()
 
 
+def made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """Return `path` and `use` it; where nothing is there, first let `make` make it under a lock.
+
+    What is there takes no lock, so it serves from a cache that can only be read, too. Raises what
+    `make` and `locked` raise.
+    """
+    use(path)
+    if not path.exists():
+        with locked(path):
+            if not path.exists():
+                make(path)
+    return path
+
+
 def _clear(path: Path) -> None:
-    """Remove what `whole` or `whole_folder` had begun for `path`; nobody is at it now."""
-    left = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{32}}\.part")
-    for found in path.parent.iterdir():
-        if not left.fullmatch(found.name):
-            continue
+    """Remove what was begun, but not finished, as `path` or right in it; nobody is at it now."""
+    beside = [found for found in path.parent.iterdir() if _begun(found) == path.name]
+    inside = [found for found in path.iterdir() if _begun(found)] if path.is_dir() else []
+    for found in beside + inside:
         if found.is_dir():
             shutil.rmtree(found, ignore_errors=True)
         else:
             with suppress(OSError):
                 found.unlink()
+
+
+def _begun(path: Path) -> str | None:
+    """Return what a temporary name of `whole` or `whole_folder` was to become; None for another."""
+    found = _UNFINISHED.fullmatch(path.name)
+    return found["name"] if found else None
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:

@@ -39,11 +39,16 @@ _own: dict[Path, _Own] = {}
 
 
 def add(cache: Path, name: str) -> None:
-    """Mark what lies under `name` in a cache as used until this process ends."""
-    if cache in _own and name in _own[cache].names:
+    """Mark what lies under `name` in a cache as used until this process ends.
+
+    Marks that were deleted with their cache are begun anew.
+    """
+    if _is_kept(cache) and name in _own[cache].names:
         return
     with held(cache):
-        own = _own.get(cache) or _own.setdefault(cache, _begin(cache / FOLDER))
+        if not _is_kept(cache):
+            _own[cache] = _begin(cache / FOLDER)
+        own = _own[cache]
         with own.file.open("a", encoding="utf-8") as file:
             file.write(f"{name}\n")
         own.names.add(name)
@@ -63,20 +68,33 @@ def read(cache: Path) -> dict[int, set[str]]:
     What ended processes have left is removed.
     """
     found = {}
-    for file in (cache / FOLDER).glob("*.txt"):
+    for file in _living(cache / FOLDER):
         with suppress(FileNotFoundError):  # its process has just ended by itself
-            if not _ended(file):
-                found[int(file.stem.partition("-")[0])] = set(file.read_text("utf-8").splitlines())
+            names = file.read_text("utf-8").splitlines()
+            # Processes in two containers can have the same number.
+            found.setdefault(int(file.stem.partition("-")[0]), set()).update(names)
     return found
 
 
+def _is_kept(cache: Path) -> bool:
+    """Whether this process has marks in a cache, and their file is still there."""
+    return cache in _own and _own[cache].file.exists()
+
+
 def _begin(folder: Path) -> _Own:
+    """Begin the marks of this process; those that ended processes have left are removed."""
+    _living(folder)
     file = folder / f"{os.getpid()}-{uuid.uuid4().hex}.txt"
     lock = FileLock(file.with_suffix(".lock"), thread_local=False)
     lock.acquire()
     own = _Own(file, lock)
     atexit.register(own.forget)
     return own
+
+
+def _living(folder: Path) -> list[Path]:
+    """Return the files of processes that have not ended, and remove those of the others."""
+    return [file for file in folder.glob("*.txt") if not _ended(file)]
 
 
 def _ended(file: Path) -> bool:

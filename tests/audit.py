@@ -37,7 +37,7 @@ def verdict(out: str, err: str) -> tuple[int, str]:
         return 3, f"pip-audit reached no database of vulnerabilities ({reason})."
     audited = [package for package in packages if "vulns" in package]
     if not audited:
-        reason = packages[0]["skip_reason"]
+        reason = packages[0]["skip_reason"] if packages else "the lock names no package"
         return 3, f"The package index here has no database of vulnerabilities ({reason})."
     lines = [
         f"{package['name']} {package['version']}: {vulnerability['id']}, "
@@ -46,7 +46,7 @@ def verdict(out: str, err: str) -> tuple[int, str]:
         for vulnerability in package["vulns"]
         if not ACCEPTED.keys() & {vulnerability["id"], *vulnerability["aliases"]}
     ]
-    known = f"{len(lines)} known vulnerabilities" if lines else "no known vulnerability"
+    known = f"{len(lines) or 'no'} known {'vulnerability' if len(lines) < 2 else 'vulnerabilities'}"
     lines.append(f"{len(audited)} of {len(packages)} packages looked up: {known}.")
     return int(len(lines) > 1), "\n".join(lines)
 

@@ -3,13 +3,14 @@
 import json
 import mmap
 import os
-import signal
+import shutil
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 
 import pytest
+from filelock import FileLock
 
 from slmlab import cache, cli, files, marks
 from slmlab.errors import UsageError
@@ -78,9 +79,9 @@ def test_an_item_is_what_has_a_lock_beside_it_and_what_nobody_locks_is_one(root)
     (root / "deployment/qwen").mkdir(parents=True)
     (root / "deployment/qwen/compose.yaml").write_bytes(bytes(40))
     assert [(item.name, item.kind, item.bytes) for item in cache.items()] == [
-        ("axe.js", "tools", 30),
+        ("axe.js", "axe.js", 30),
         ("converted/4567", "converted", 20),
-        ("deployment", "tools", 40),
+        ("deployment", "deployment", 40),
         (f"{KIND_AND_KEY}/model-Q4_0.gguf", "quantized", 10),
     ]
 
@@ -99,6 +100,15 @@ def test_an_item_was_used_when_it_was_last_locked_even_if_only_read(root):
 def test_a_cache_that_is_not_there_holds_nothing(root):
     assert cache.items() == []
     assert not root.exists()
+
+
+def test_a_cache_behind_a_link_is_listed_and_pruned(root, tmp_path):
+    keep(tmp_path / "data", "rounded/a.gguf")
+    root.symlink_to(tmp_path / "data", target_is_directory=True)
+    with process_that_uses("rounded/a.gguf"):
+        assert [item.name for item in cache.prune(0).in_use] == ["rounded/a.gguf"]
+    assert [item.name for item in cache.prune(0).removed] == ["rounded/a.gguf"]
+    assert names() == []
 
 
 def test_what_was_used_longest_ago_goes_first_until_the_rest_fits(root):
@@ -151,7 +161,7 @@ def test_what_a_process_uses_stays_until_it_ends_however_it_ends(root):
         assert [item.name for item in done.in_use] == [name]
         assert (done.removed, done.bytes_left) == ((), 100)
         assert cache.items()[0].used_by == (process.pid,)
-        process.send_signal(signal.SIGKILL)
+        process.kill()
         process.wait()
     assert [item.name for item in cache.prune(0).removed] == [name]
 
@@ -254,6 +264,34 @@ def test_marks_of_processes_that_ended_are_swept_away(root):
 def test_a_process_that_ends_by_itself_takes_its_marks_along(root):
     subprocess.run([sys.executable, "-c", USES.replace("600", "0"), "a"], check=True)
     assert [path.name for path in (root / marks.FOLDER).iterdir()] == ["all.lock"]
+
+
+def test_a_process_that_begins_sweeps_away_the_marks_of_those_that_left_theirs(root):
+    leaves_at_once = USES.replace("time.sleep(600)", "__import__('os')._exit(0)")
+    subprocess.run([sys.executable, "-c", leaves_at_once, "a"], check=True)
+    (left,) = (root / marks.FOLDER).glob("*.txt")
+    files.use(root / "b")
+    assert not left.exists() and not left.with_suffix(".lock").exists()
+    (mine,) = (root / marks.FOLDER).glob("*.txt")
+    assert mine.name.startswith(f"{os.getpid()}-")
+
+
+def test_two_processes_of_one_number_each_keep_their_marks(root):
+    folder = root / marks.FOLDER
+    folder.mkdir(parents=True)
+    with FileLock(folder / "7-a.lock"), FileLock(folder / "7-b.lock"), marks.held(root):
+        (folder / "7-a.txt").write_text("rounded/a.gguf\n")
+        (folder / "7-b.txt").write_text("rounded/b.gguf\n")
+        assert marks.read(root) == {7: {"rounded/a.gguf", "rounded/b.gguf"}}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a folder with an open file stays")
+def test_marks_deleted_with_the_cache_are_made_anew(root):
+    for _ in range(2):
+        path = keep(root, "rounded/a.gguf")
+        files.use(path)
+        assert cache.prune(0).removed == ()
+        shutil.rmtree(root)
 
 
 @pytest.mark.parametrize(

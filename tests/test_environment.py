@@ -206,6 +206,24 @@ def test_binder_says_the_same_as_the_conda_environment():
     assert "-DGGML_NATIVE=OFF" in script
 
 
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("README.md", "hub/README.md", "binder/postBuild"),
+        *(".github/workflows/ci.yml", "data/sweeps/kuberay.yaml"),
+    ],
+)
+def test_what_installs_a_lock_gets_no_package_that_the_lock_has_not(file):
+    """A lock has hashes, and pip then refuses the libraries of CUDA, and an editable package."""
+    text = (ROOT / file).read_text("utf-8")
+    command = re.compile(r"pip install (?:(?!pip install).)*?requirements\S*\.lock", re.DOTALL)
+    commands = command.findall(text)
+    assert commands
+    for command in commands:
+        assert "--no-deps" in command or f"--extra-index-url {PYTORCH_CPU}" in command
+        assert "--constraint" not in command and " -c " not in command
+
+
 def test_python_of_the_environments_is_the_oldest_that_the_project_takes():
     assert PROJECT["requires-python"] == ">=3.11"
     for lock in LOCKS:

@@ -6,7 +6,16 @@ import os
 import pytest
 
 from slmlab.errors import NotPossibleHere, Unwritable
-from slmlab.files import from_json, kept_as, locked, weight_bytes, whole, whole_folder
+from slmlab.files import (
+    from_json,
+    kept_as,
+    lock_file,
+    locked,
+    made_once,
+    weight_bytes,
+    whole,
+    whole_folder,
+)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -61,6 +70,20 @@ def test_what_is_kept_is_found_under_another_name_with_the_same_ending(tmp_path)
     assert kept_as(wanted, "-int4") == tmp_path / "theirs-int4"
     wanted.mkdir()
     assert kept_as(wanted, "-int4") == wanted
+
+
+def test_what_was_made_once_is_given_where_there_can_be_no_lock(tmp_path):
+    wanted, made = tmp_path / "new" / "model", []
+
+    def make(path):
+        made.append(path)
+        path.touch()
+
+    assert made_once(wanted, make) == wanted
+    lock_file(wanted).unlink()
+    lock_file(wanted).mkdir()  # which nobody can lock, root included
+    assert made_once(wanted, make) == wanted
+    assert made == [wanted]
 
 
 def test_a_lock_that_another_program_keeps_is_said_in_a_sentence(tmp_path, capsys):
@@ -119,14 +142,17 @@ def test_json_is_read():
 
 @pytest.mark.parametrize("appear", [whole, whole_folder])
 def test_what_a_killed_writer_left_goes_with_the_next_lock(appear, tmp_path):
-    def left(name):
-        path = tmp_path / f".{name}.{'0f' * 16}.part"
+    def left(folder, name):
+        path = folder / f".{name}.{'0f' * 16}.part"
+        path.parent.mkdir(exist_ok=True)
         path.touch() if appear is whole else (path / "inside").mkdir(parents=True)
         return path
 
-    mine, others = left("model"), [left("model.json"), left("other")]
-    with locked(tmp_path / "model"):
-        assert not mine.exists()
+    model = tmp_path / "model"
+    mine = [left(tmp_path, "model"), left(model, "version")]
+    others = [left(tmp_path, "model.json"), left(tmp_path, "other"), left(model / "in", "work")]
+    with locked(model):
+        assert not any(path.exists() for path in mine)
     assert all(path.exists() for path in others), "which may be in work, under another lock"
 
 

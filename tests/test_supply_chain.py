@@ -114,8 +114,18 @@ class TestVulnerabilities:
     def test_a_known_one_fails(self):
         assert AUDIT.verdict(self.found("GHSA-1", "CVE-1"), "") == (
             1,
-            "one 2.0: GHSA-1, mended in 2.1\n2 of 3 packages looked up: 1 known vulnerabilities.",
+            "one 2.0: GHSA-1, mended in 2.1\n2 of 3 packages looked up: 1 known vulnerability.",
         )
+
+    def test_two_known_ones_are_counted(self):
+        found = json.loads(self.found("GHSA-1"))
+        found["dependencies"][0]["vulns"] *= 2
+        code, said = AUDIT.verdict(json.dumps(found), "")
+        assert (code, said.endswith(": 2 known vulnerabilities.")) == (1, True)
+
+    def test_an_empty_lock_is_said_to_be_one(self):
+        code, said = AUDIT.verdict('{"dependencies": []}', "")
+        assert (code, said.endswith("(the lock names no package).")) == (3, True)
 
     def test_one_that_does_not_concern_us_is_accepted_under_any_of_its_names(self):
         (accepted, reason), *_ = AUDIT.ACCEPTED.items()

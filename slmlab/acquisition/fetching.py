@@ -109,8 +109,8 @@ def _cached(model: ModelCard, home: Path) -> ModelFile | None:
 
 def _has_the_size_it_had(home: Path) -> bool:
     try:
-        record = json.loads((home / _RECORD).read_text("utf-8"))
-        return (home / record["file"]).stat().st_size == record["bytes"]
+        record = from_json((home / _RECORD).read_text("utf-8"))
+        return (home / Path(record["file"]).name).stat().st_size == record["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -19,7 +19,7 @@ from slmlab.errors import (
     QuantizationError,
     first_line,
 )
-from slmlab.files import cache_path, check_room, kept_as, locked, weight_bytes, whole_folder
+from slmlab.files import cache_path, check_room, kept_as, made_once, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version, usable_threads
 from slmlab.quantization import huggingface_form
 
@@ -51,12 +51,7 @@ def prepare(source: Path, precision: str) -> Path:
     made_by = f"{directory.parent.name}-genai-{installed_version('onnxruntime-genai')}"
     ending = f"-{precision}"
     folder = kept_as(cache_path("onnx", made_by, f"{Path(source).stem}{ending}"), ending)
-    with locked(folder):
-        if not folder.exists():
-            check_room(weight_bytes(directory), folder, folder.name)
-            with whole_folder(folder) as aside:
-                _build(directory, aside, precision)
-    return folder
+    return made_once(folder, lambda folder: _make(directory, folder, precision))
 
 
 def load(path: Path, context: int = 2048, threads: int | None = None) -> "Onnx":
@@ -139,6 +134,12 @@ def _open(path: Path, context: int, threads: int):
         raise EngineError(
             f"ONNX Runtime GenAI could not load {path.name}: {first_line(problem)}"
         ) from None
+
+
+def _make(directory: Path, folder: Path, precision: str) -> None:
+    check_room(weight_bytes(directory), folder, folder.name)
+    with whole_folder(folder) as aside:
+        _build(directory, aside, precision)
 
 
 def _build(directory: Path, folder: Path, precision: str) -> None:

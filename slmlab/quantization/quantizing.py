@@ -44,9 +44,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
 
     Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
     same source is used again, in the cache also one of another name: each names the SHA-256 of its
-    source in its metadata. Raises
-    `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, `NoRoom`
-    on a full disk, and `QuantizationError` where llama.cpp refuses.
+    source in its metadata. Raises `UsageError` for an unknown type, `InvalidModelFile` for a source
+    that is no model, `NoRoom` on a full disk, and `QuantizationError` where llama.cpp refuses.
     """
     types = [known(type) for type in types]
     source = as_gguf(Path(source))
@@ -65,7 +64,7 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
             )
         made_from = f"{digest} {type} {version('llama-cpp-python')}"
         seconds = 0.0
-        if not (reused := _says_made_from(path) == made_from):  # which takes no lock
+        if not (reused := _says_made_from(path) == made_from):
             prepare(path, 0 if path.exists() else _size(header, type))
             with locked(path):
                 if not (reused := _says_made_from(path) == made_from):

@@ -59,9 +59,7 @@ def _labels(rows: Sequence[Row]) -> list[str]:
     seen = Counter((row.task.subject, label) for row, label in zip(rows, plain, strict=True))
     split = {label for (_, label), count in seen.items() if count > 1}
     return [
-        f"{label}, machine {' '.join(row.machines)}"
-        if row.task.is_timed or label in split
-        else label
+        f"{label}, machine {row.where}" if row.task.is_timed or label in split else label
         for row, label in zip(rows, plain, strict=True)
     ]
 
@@ -114,4 +112,4 @@ def picture(rows: Sequence[Row], text: str = "prose") -> "Figure":
 
 
 def _series(row: Row) -> str:
-    return f"{Path(row.task.model).name}, {row.task.engine}, machine {' '.join(row.machines)}"
+    return f"{Path(row.task.model).name}, {row.task.engine}, machine {row.where}"

@@ -22,9 +22,10 @@ QUANTITIES = ("size", "perplexity", "speed", "memory")
 class Plan:
     """Models, quantisations, engines, texts, repetitions: each with each; and what to measure.
 
-    `models` are names of cards or paths of GGUF files, `texts` names of the course's texts or
-    paths. Perplexity is that of `chunks` chunks of `context` tokens; memory has room for `context`
-    tokens; speed is the mean of `runs` with `prompt_tokens` read and `decode_tokens` written.
+    Each engine gets those quantisations that it has. `models` are names of cards or paths of GGUF
+    files, `texts` names of the course's texts or paths. Perplexity is that of `chunks` chunks of
+    `context` tokens; memory has room for `context` tokens; speed is the mean of `runs` with
+    `prompt_tokens` read and `decode_tokens` written.
     """
 
     models: tuple[str, ...]
@@ -44,7 +45,7 @@ class Plan:
             _must_be(field.type, field.name, getattr(self, field.name))
         _must_be_among("quantity", self.measure, QUANTITIES)
         _must_be_among("engine", self.engines, engines.NAMES)
-        _must_be_among("quantisation", self.quantisations, _precisions(self.engines))
+        _must_fit(self.quantisations, self.engines)
 
     def tasks(self) -> list[Task]:
         """Return every task once: first those that may share a machine, then the timed ones.
@@ -58,8 +59,13 @@ class Plan:
         models = {model: _model_sha256(model) for model in self.models}
         texts = {text: _text_sha256(text) for text in self.texts}
         repetitions = range(1, self.repetitions + 1)
-        for model, quantisation, engine, repetition, quantity in product(
-            models, self.quantisations, self.engines, repetitions, self.measure
+        forms = [
+            (quantisation, engine)
+            for quantisation, engine in product(self.quantisations, self.engines)
+            if quantisation in _quantisations(engine)
+        ]
+        for model, (quantisation, engine), repetition, quantity in product(
+            models, forms, repetitions, self.measure
         ):
             for conditions in self._conditions(quantity, texts):
                 yield Task(
@@ -139,10 +145,18 @@ def _must_be_among(what: str, names: Sequence[str], known: Sequence[str]) -> Non
         raise UsageError(f"there is no {what} {unknown[0]!r} here; choose {', '.join(known)}.")
 
 
-def _precisions(names: Sequence[str]) -> list[str]:
-    """Return every quantisation that one engine or another has, once."""
-    found = [one for name in names for one in engines.precisions(name)]
-    return list(dict.fromkeys([*(QUANTIZATIONS if "llama_cpp" in names else ()), *found]))
+def _must_fit(quantisations: Sequence[str], names: Sequence[str]) -> None:
+    """Raise `UsageError` for a quantisation that no engine has, or an engine that has none."""
+    known = [one for name in names for one in _quantisations(name)]
+    _must_be_among("quantisation", quantisations, list(dict.fromkeys(known)))
+    for name in names:
+        own = _quantisations(name)
+        if not set(own) & set(quantisations):
+            raise UsageError(f"{name} has none of these quantisations; add {' or '.join(own)}.")
+
+
+def _quantisations(engine: str) -> tuple[str, ...]:
+    return tuple(QUANTIZATIONS) if engine == "llama_cpp" else engines.precisions(engine)
 
 
 def _model_sha256(model: str) -> str:

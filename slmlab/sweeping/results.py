@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from slmlab.files import whole
+from slmlab.files import from_json, whole
 from slmlab.measurement import Measurement
 from slmlab.sweeping.task import Task
 
@@ -32,7 +32,7 @@ def write_result(result: Result, folder: Path) -> None:
 def read_result(task: Task, folder: Path) -> Result | None:
     """Return what is kept of a task, its numbers as `recorded`; None for nothing, or damage."""
     try:
-        sealed = json.loads(_file(task, folder).read_text("utf-8"))
+        sealed = from_json(_file(task, folder).read_text("utf-8"))
         kept = sealed["result"]
         if sealed["sha256"] != _seal(kept) or Task(**kept["task"]).id != task.id:
             return None

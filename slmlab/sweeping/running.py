@@ -16,6 +16,9 @@ from slmlab.sweeping.plan import Plan
 from slmlab.sweeping.results import Result, finished, write_result
 from slmlab.sweeping.task import Task
 
+_PATIENCE = 7 * 24 * 3600
+"""Seconds that a sweep waits for another one of its folder: they may take days."""
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -40,13 +43,13 @@ def sweep(
     A task that fails is kept with its reason and tried again by the next sweep. `processes` tasks
     run at once, except the timed ones, which have the machine for themselves. `ray` is the address
     of a Ray cluster, as `ray.init` takes it. A second sweep of the same folder waits for the first
-    to end. `tell` gets a line for each task. Raises `UsageError` for fewer than one process, and
-    `NotPossibleHere` where Ray is not installed or has no machine left.
+    to end, up to a week. `tell` gets a line for each task. Raises `UsageError` for fewer than one
+    process, and `NotPossibleHere` where Ray is not installed or has no machine left.
     """
     if processes < 1:
         raise UsageError(f"{processes} processes measure nothing; ask for 1 or more.")
     tasks = plan.tasks()
-    with locked(folder / "sweep"):
+    with locked(folder.resolve(), _PATIENCE):
         done = {result.task: result for result in finished(tasks, folder)}
         missing = [task for task in tasks if task not in done]
         tell(f"{len(tasks)} tasks, of which {len(done)} were finished before")

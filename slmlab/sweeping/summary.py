@@ -22,13 +22,20 @@ class Row:
     """A quantity of a model in one form: the mean of the repetitions in `number`.
 
     `task` is the first of them, `machines` are the fingerprints of those that took part: one for
-    speed and memory. The spread is the standard deviation of the repetitions for speed and memory,
-    and otherwise what one said of itself.
+    speed and memory. `versions` names the packages that tell it from another row of its machine.
+    The spread is the standard deviation of the repetitions for speed and memory, and otherwise what
+    one said of itself.
     """
 
     task: Task
     machines: tuple[str, ...]
+    versions: tuple[str, ...]
     number: Measurement
+
+    @property
+    def where(self) -> str:
+        """What was measured on, in words: the machines, and versions where these differ."""
+        return ", ".join([" ".join(self.machines), *self.versions])
 
 
 def summary(results: Sequence[Result]) -> list[Row]:
@@ -39,8 +46,10 @@ def summary(results: Sequence[Result]) -> list[Row]:
     """
     rows = []
     for group in _groups(results):
-        for part in _split(group):
-            rows.append(_row(part))
+        parts = _split(group)
+        for part in parts:
+            alike = [other for other in parts if other[0][0].machine == part[0][0].machine]
+            rows.append(_row(part, _differing(alike)))
     return rows
 
 
@@ -79,7 +88,13 @@ def _agree(group: _Group) -> bool:
     return tolerance is None or max(values) - min(values) <= tolerance * min(values)
 
 
-def _row(part: _Group) -> Row:
+def _differing(parts: Sequence[_Group]) -> set[str]:
+    """Return the packages of which not all parts have the same version."""
+    versions = [set(part[0][1].versions.items()) for part in parts]
+    return {name for name, _ in set.union(*versions) - set.intersection(*versions)}
+
+
+def _row(part: _Group, differing: set[str]) -> Row:
     machines = dict.fromkeys(result.machine for result, _ in part)
     (first, number), values = part[0], [number.value for _, number in part]
     timed = number.quantity not in _TOLERANCE
@@ -90,7 +105,8 @@ def _row(part: _Group) -> Row:
         how="measured" if all(map(_is_of_here_and_now, part)) else "recorded",
         conditions=number.conditions | {"repetitions": len(values)},
     )
-    return Row(first.task, tuple(machines), mean)
+    versions = [f"{name} {one}" for name, one in number.versions.items() if name in differing]
+    return Row(first.task, tuple(machines), tuple(versions), mean)
 
 
 def _is_of_here_and_now(found: tuple[Result, Measurement]) -> bool:

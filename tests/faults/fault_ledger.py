@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from slmlab.files import whole
 from slmlab.machine import this_machine
 
 SEED = int(os.environ.get("FAULTS_SEED", "6"))
@@ -21,10 +22,11 @@ only_whole = pytest.mark.skipif(not WHOLE, reason="takes long; make test-faults 
 class Ledger:
     """Counts what was done, and notes what was lost, under a fault and the work it met.
 
-    The table at `path` is written anew with each note, so that it outlives a run that is stopped.
+    The table at `path`, if one is to be kept, is written anew with each note, so that it outlives a
+    run that is stopped.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path | None) -> None:
         self.path = path
         self.rows: Counter[tuple[str, str]] = Counter()
         self.lost: dict[tuple[str, str], list[str]] = {}
@@ -39,8 +41,9 @@ class Ledger:
             self.lost.setdefault((fault, work), []).append(lost)
         if remark:
             self.remarks[fault, work] = remark
-        self.path.parent.mkdir(exist_ok=True)
-        self.path.write_text(self.markdown(), "utf-8")
+        if self.path:
+            with whole(self.path) as aside:
+                aside.write_text(self.markdown(), "utf-8")
 
     def markdown(self) -> str:
         """Return the table, with seed, machine and date."""

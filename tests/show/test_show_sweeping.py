@@ -54,6 +54,17 @@ def test_what_disagrees_stands_in_two_columns():
     assert columns[3:] == [f"perplexity on prose, machine {name}" for name in (HERE, THERE)]
 
 
+def test_versions_are_named_where_only_they_tell_numbers_of_a_machine_apart():
+    first, other = result("Q4_0", "decode speed", 100.0), result("Q4_0", "decode speed", 80.0)
+    newer = replace(other.measurements[0], versions={"slmlab": "1", "llama-cpp-python": "9"})
+    older = replace(first.measurements[0], versions={"slmlab": "1", "llama-cpp-python": "8"})
+    rows = summary([replace(first, measurements=(older,)), replace(other, measurements=(newer,))])
+    assert pictures.frame(rows).iloc[0, 3:].to_dict() == {
+        f"decode speed, machine {HERE}, llama-cpp-python 8": "100.00 ± 0.25",
+        f"decode speed, machine {HERE}, llama-cpp-python 9": "80.00 ± 0.25",
+    }
+
+
 def test_the_table_carries_every_number_with_its_origin():
     InteractiveShell.instance()
     with capture_output() as captured:

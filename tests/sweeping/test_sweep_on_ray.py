@@ -138,11 +138,11 @@ def test_a_node_removed_in_the_middle_loses_nothing(cluster, tmp_path, quantity)
 
 @pytest.mark.slow
 def test_a_failure_on_a_node_is_told_and_stops_nothing(cluster, smollm2, tmp_path):
-    plan = toy.plan("size", engines=("llama_cpp", "transformers"), quantisations=("Q4_0",))
-    found = quiet(plan, tmp_path, ray=cluster.address)
-    assert [result.task.engine for result in found.finished] == ["llama_cpp"]
+    plan = toy.plan_with_a_model_that_is_none(tmp_path)
+    found = quiet(plan, tmp_path / "out", ray=cluster.address)
+    assert [result.task.model for result in found.finished] == ["smollm2-135m-instruct"]
     [failed] = found.failed
-    assert "no precision 'Q4_0' for this engine" in failed.failure
+    assert "none.gguf is not a usable model file" in failed.failure
 
 
 @pytest.mark.slow

@@ -40,6 +40,15 @@ def test_it_stands_for_every_combination():
     assert len({task.id for task in tasks}) == len(tasks)
 
 
+def test_an_engine_gets_the_quantisations_that_it_has():
+    plan = Plan((SMOLLM2,), ("Q4_0", "int4", "float32"), ("llama_cpp", "onnx"), measure=("size",))
+    assert [(task.engine, task.quantisation) for task in plan.tasks()] == [
+        ("llama_cpp", "Q4_0"),
+        ("onnx", "int4"),
+        ("onnx", "float32"),
+    ]
+
+
 def test_timed_tasks_come_last():
     tasks = Plan((SMOLLM2,), ("Q4_0", "Q8_0"), measure=("speed", "size", "memory")).tasks()
     assert [task.is_timed for task in tasks] == [False, False, True, True, True, True]
@@ -108,6 +117,8 @@ def test_a_file_that_has_gone_is_a_sentence(tmp_path):
         (MINIMAL.replace("smollm2", "smollm3"), "no model card named 'smollm3-135m-instruct'"),
         (MINIMAL.replace("Q4_0", "Q4_9"), "no quantisation 'Q4_9' here; choose F16, Q8_0"),
         (MINIMAL.replace("Q4_0", "4-bit"), "no quantisation '4-bit' here"),
+        (MINIMAL + 'engines = ["onnx"]', "no quantisation 'Q4_0' here; choose float32, int4"),
+        (MINIMAL + 'engines = ["llama_cpp", "onnx"]', "onnx has none of these quantisations"),
         (MINIMAL + 'engines = ["lama_cpp"]', "no engine 'lama_cpp' here; choose llama_cpp"),
         (MINIMAL + 'measure = ["beauty"]', "no quantity 'beauty' here; choose size, perplexity"),
         (MINIMAL + 'texts = ["poems"]', "no text 'poems'"),

@@ -48,7 +48,13 @@ def another_shape(text):
     return json.dumps([text])
 
 
-@pytest.mark.parametrize("damage", [cut, one_digit, another_shape, lambda text: "", lambda _: "\0"])
+def too_deep(text):
+    return text.replace("5.0", "[" * 50_000 + "]" * 50_000)
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, one_digit, another_shape, too_deep, lambda text: "", lambda _: "\0"]
+)
 def test_damage_is_recognised(result, tmp_path, damage):
     write_result(result, tmp_path)
     [path] = tmp_path.iterdir()

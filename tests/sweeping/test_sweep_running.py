@@ -2,13 +2,17 @@
 
 import multiprocessing
 import threading
+from contextlib import nullcontext
 from functools import partial
+from pathlib import Path
 
 import pytest
 import toy_sweep as toy
 
+from slmlab import cache
 from slmlab.errors import EngineError, UsageError
-from slmlab.sweeping import Plan, disagreements, summary, sweep
+from slmlab.files import cache_path
+from slmlab.sweeping import Plan, disagreements, running, summary, sweep
 
 quiet = partial(sweep, tell=lambda line: None)
 
@@ -114,6 +118,43 @@ def test_timed_tasks_have_the_machine_for_themselves(tmp_path):
     assert [timed for timed, _, _ in seen] == [False] * 2 + [True] * 4
 
 
+def test_a_sweep_of_the_folder_that_one_is_in_works(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    quiet(toy.plan(), Path(), measure=toy.count)
+    assert len(list(Path().glob("*.json"))) == len(toy.plan().tasks())
+
+
+def test_its_results_are_one_item_of_the_cache_which_it_uses(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
+
+    def prune(task, threads):
+        assert cache.prune(0).removed == ()
+        return toy.count(task, threads)
+
+    found = quiet(toy.plan(), cache_path("sweeps"), measure=prune)
+    assert len(found.finished) == len(toy.plan().tasks())
+    assert [item.name for item in cache.items()] == ["sweeps"]
+
+
+def test_what_a_killed_sweep_had_begun_to_write_is_removed(tmp_path):
+    (tmp_path / f".{toy.plan().tasks()[0].id}.json.{'0' * 32}.part").touch()
+    quiet(toy.plan(), tmp_path, measure=toy.count)
+    assert not list(tmp_path.glob("*.part"))
+
+
+def test_it_waits_for_another_of_its_folder_for_days(tmp_path, monkeypatch):
+    waits = []
+
+    def lock(path, timeout):
+        waits.append(timeout)
+        return nullcontext()
+
+    monkeypatch.setattr(running, "locked", lock)
+    quiet(toy.plan(), tmp_path, measure=toy.count)
+    assert waits[0] >= 3 * 24 * 3600
+
+
 def test_fewer_than_one_process_is_wrong_usage(tmp_path):
     with pytest.raises(UsageError, match="0 processes"):
         quiet(toy.plan(), tmp_path, processes=0)
@@ -165,9 +206,8 @@ def test_smollm2_gives_the_same_alone_and_in_processes(smollm2, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_precision_that_an_engine_does_not_have_is_a_failure_with_its_sentence(smollm2, tmp_path):
-    plan = toy.plan("size", engines=("llama_cpp", "transformers"), quantisations=("Q4_0",))
-    found = quiet(plan, tmp_path)
-    assert [result.task.engine for result in found.finished] == ["llama_cpp"]
+def test_a_model_that_is_none_is_a_failure_with_its_sentence(smollm2, tmp_path):
+    found = quiet(toy.plan_with_a_model_that_is_none(tmp_path), tmp_path / "out")
+    assert [result.task.model for result in found.finished] == ["smollm2-135m-instruct"]
     [failed] = found.failed
-    assert "There is no precision 'Q4_0' for this engine; choose float32" in failed.failure
+    assert "none.gguf is not a usable model file" in failed.failure

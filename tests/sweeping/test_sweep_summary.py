@@ -45,6 +45,14 @@ def test_unlike_versions_are_never_averaged():
     new = replace(old[1].measurements[0], versions={"llama-cpp-python": "9"})
     rows = summary([old[0], replace(old[1], measurements=(new,))])
     assert [row.number.value for row in rows] == [10.0, 11.0]
+    assert rows[0].where != rows[1].where == f"{HERE}, llama-cpp-python 9"
+
+
+def test_versions_are_not_named_where_machines_differ_anyway():
+    first, other = results("speed", 10.0, 11.0, machines=(HERE, "another"))
+    new = replace(other.measurements[0], versions={"llama-cpp-python": "9"})
+    rows = summary([first, replace(other, measurements=(new,))])
+    assert [row.where for row in rows] == [HERE, "another"]
 
 
 def test_what_no_machine_decides_is_one_row():

@@ -15,6 +15,13 @@ def plan(*measure, **more):
     return Plan(**whole | more, measure=measure or tuple(UNITS))
 
 
+def plan_with_a_model_that_is_none(folder):
+    """Return a plan of the size of a real model, and of a file that is no model."""
+    (folder / "none.gguf").write_bytes(b"no model")
+    models = ("smollm2-135m-instruct", str(folder / "none.gguf"))
+    return plan("size", models=models, quantisations=("Q4_0",))
+
+
 def number(task, value=1.0, spread=None):
     """Return a number as if it had been measured for a task."""
     quantity = QUANTITIES.get(task.quantity, task.quantity)
