@@ -108,6 +108,11 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
+def is_full(folder: Path) -> bool:
+    """Whether who could not write into a folder has met a full disk: less than 1 MiB is left."""
+    return free_bytes(folder) < 2**20
+
+
 def check_room(needed: int, folder: Path, what: str) -> None:
     """Raise `NoRoom` unless `needed` more bytes fit on the disk where `folder` is, or will be."""
     free = free_bytes(folder)

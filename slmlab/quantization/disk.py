@@ -4,9 +4,7 @@ import os
 from pathlib import Path
 
 from slmlab.errors import NoRoom, QuantizationError
-from slmlab.files import check_room, free_bytes
-
-_FULL = 2**20  # bytes: who cannot write with less than that left has met a full disk
+from slmlab.files import check_room, is_full
 
 
 def prepare(path: Path, needed: int) -> None:
@@ -29,7 +27,7 @@ def prepare(path: Path, needed: int) -> None:
 
 def blame_disk(path: Path) -> None:
     """Raise `NoRoom` if the disk of `path` is full: then that is why it could not be written."""
-    if free_bytes(path.parent) < _FULL:
+    if is_full(path.parent):
         raise NoRoom(
             f"The disk that holds {path.parent} filled up while {path.name} was being written: "
             f"make room there, or use a folder on another disk (the cache's is set in "
