@@ -71,7 +71,7 @@ def _convert(directory: Path, out: Path) -> None:
     with whole(out) as aside:
         child = finish([sys.executable, converter, directory, "--outfile", aside], environment)
         if child.returncode:
-            blame_disk(out)
+            blame_disk(out, child.stderr)
             reason = last_words(child.returncode, child.stderr).removeprefix("ERROR:hf-to-gguf:")
             raise QuantizationError(f"{directory.name} could not be converted to GGUF: {reason}")
         gguf.read_header(aside)
@@ -121,7 +121,7 @@ def _save(path: Path, folder: Path, dtype: str) -> None:
     command = [sys.executable, "-m", "slmlab.quantization.save_huggingface"]
     child = finish([*command, path.resolve(), folder, dtype])
     if child.returncode:
-        blame_disk(folder)
+        blame_disk(folder, child.stderr)
         reason = last_words(child.returncode, child.stderr)
         raise QuantizationError(f"transformers could not read {path.name}: {reason}")
 

@@ -1,5 +1,6 @@
 """Room for a new file, checked before anything is written, and looked at where writing failed."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -25,9 +26,12 @@ def prepare(path: Path, needed: int) -> None:
     check_room(needed, folder, path.name)
 
 
-def blame_disk(path: Path) -> None:
-    """Raise `NoRoom` if the disk of `path` is full: then that is why it could not be written."""
-    if is_full(path.parent):
+def blame_disk(path: Path, said: str = "") -> None:
+    """Raise `NoRoom` if a full disk is why `path` could not be written.
+
+    It is full now, or whoever wrote has `said` so.
+    """
+    if is_full(path.parent) or os.strerror(errno.ENOSPC) in said:
         raise NoRoom(
             f"The disk that holds {path.parent} filled up while {path.name} was being written: "
             f"make room there, or use a folder on another disk (the cache's is set in "

@@ -167,7 +167,7 @@ class MakeEnvironment(Job):
     says = "Making the tiny environment"
 
     def work(self, inputs: Path, folder: Path) -> None:
-        recipe = making.Recipe(inputs / "tiny.txt", "tiny", "tiny", 1_000_000, 1)
+        recipe = making.Recipe(inputs / "tiny.txt", "tiny", "tiny", 10_000_000, 1)
         making.RECIPES["tiny"] = recipe
         making.ensure("tiny")
 
@@ -298,7 +298,7 @@ def make_inputs(folder: Path) -> Path:
     """Make what jobs read that is quickly made: what is served, wheels, and a recipe's list."""
     (folder / "served.gguf").write_bytes(CONTENT)
     write_wheel(folder, "tiny_model", {"tiny_model/tiny.gguf": CONTENT})
-    write_wheel(folder, "tiny", {"tiny/__init__.py": b"VERSION = '1.0'\n"})
+    write_wheel(folder, "tiny", {"tiny/__init__.py": b"VERSION = '1.0'\n", "tiny/data": CONTENT})
     (folder / "tiny.txt").write_text("tiny==1.0\n")
     return folder
 
