@@ -8,9 +8,13 @@ BIN := $(VENV)/bin
 MODEL := smollm2-135m-instruct
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
+PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --generate-hashes
+SBOM := requirements requirements.lock --pyproject pyproject.toml --output-reproducible --validate
+LOCKS := requirements.lock requirements-test.lock slmlab/environments/olive.txt \
+	slmlab/environments/vllm.txt
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
-	test-hub test-small-machines test-binder mutants lock clean
+	test-hub test-small-machines test-faults test-binder mutants fuzz lock sbom audit clean
 
 help:
 	@echo "make run      execute every lab and write $(REPORT)/index.html"
@@ -19,17 +23,23 @@ help:
 	@echo "              install Chromium; go through every lab in it as a learner would"
 	@echo "make lab      open JupyterLab at the labs"
 	@echo "make book     build the course as a site from executed labs, build/book/index.html"
-	@echo "make bench    compare our measurements with llama.cpp's own tools"
+	@echo "make bench    compare our measurements with llama.cpp's own tools, build/bench.md"
 	@echo "make test-hub"
 	@echo "              ten learners at a JupyterHub (as root, on Linux); mark a lab with nbgrader"
 	@echo "make test-pack"
 	@echo "              pack the course, and install and use it where there is no network"
 	@echo "make test-small-machines"
 	@echo "              run every lab with 2 GB and one CPU, as on Binder"
+	@echo "make test-faults"
+	@echo "              kill, fill disks, break networks; build/faults.md says what was lost"
 	@echo "make test-binder"
 	@echo "              build what Binder builds, and run labs 00 to 03 there without a network"
 	@echo "make mutants  break ten functions, one at a time, and see that the tests notice"
+	@echo "make fuzz SECONDS=3600"
+	@echo "              look for inputs from outside that break a reader, for that long"
 	@echo "make lock     pin the dependencies of pyproject.toml again"
+	@echo "make sbom     list what the course installs, build/sbom.json (CycloneDX)"
+	@echo "make audit    look for the locked packages among known vulnerabilities"
 	@echo "make clean    remove the environment and the report; the model cache stays"
 
 run: $(VENV)/.learner
@@ -39,7 +49,7 @@ run: $(VENV)/.learner
 	@echo "To work through the labs yourself: make lab"
 
 test: $(VENV)/.tester
-	$(BIN)/pytest
+	$(BIN)/pytest --durations=20
 	$(BIN)/pytest --nbval-lax --nbval-cell-timeout=600 --ignore=labs/mine labs
 
 # Where a Chromium, Chrome or Edge is installed already, that one is taken.
@@ -58,8 +68,9 @@ lab: $(VENV)/.learner
 book: $(VENV)/.learner
 	$(BIN)/slmlab book --report $(REPORT) --out build/book --repository "$(REPOSITORY)"
 
+# Some parts alone, for instance: make bench BENCH="--only speed quantising --rounds 8"
 bench: $(VENV)/.tester
-	$(BIN)/python tests/bench.py
+	$(BIN)/python tests/bench.py $(BENCH)
 
 HUB_LEARNERS ?= 10
 HUB_LABS ?= 00 01 02 03
@@ -74,6 +85,11 @@ test-pack: $(VENV)/.tester
 test-small-machines: $(VENV)/.tester
 	ALL_LABS=1 $(BIN)/pytest tests/test_small_machines.py
 
+# Full disks are small ones that are mounted for it, which takes root, on Linux.
+FAULTS_SEED ?= 6
+test-faults: $(VENV)/.tester
+	FAULTS=all FAULTS_SEED=$(FAULTS_SEED) $(BIN)/pytest tests/faults
+
 # What Binder does to build its image, llama.cpp compiled anew, and the first labs without a network.
 test-binder: $(VENV)/.tester
 	BINDER=1 $(BIN)/pytest tests/test_binder.py
@@ -81,17 +97,28 @@ test-binder: $(VENV)/.tester
 mutants: $(VENV)/.tester
 	$(BIN)/python tests/mutants.py
 
+# Atheris has wheels for Linux alone, and not for every Python.
+SECONDS ?= 3600
+fuzz: $(VENV)/.tester
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --group fuzz
+	$(BIN)/python tests/fuzz/fuzzing.py $(SECONDS)
+
 lock: $(VENV)/.tester
-	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --no-annotate \
-		-o requirements.lock
-	$(BIN)/uv pip compile pyproject.toml --extra azure --extra hub --extra test --universal \
-		--python-version 3.11 --no-annotate -c requirements.lock -o requirements-test.lock
-	$(BIN)/uv pip compile --group book --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/book.txt
-	$(BIN)/uv pip compile --group olive --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/olive.txt
-	$(BIN)/uv pip compile --group vllm --universal --python-version 3.11 --no-annotate \
-		-o slmlab/environments/vllm.txt
+	$(PIN) pyproject.toml -o requirements.lock
+	$(PIN) pyproject.toml --extra azure --extra hub --extra test -c requirements.lock \
+		-o requirements-test.lock
+	$(PIN) --group book -o slmlab/environments/book.txt
+	$(PIN) --group olive -o slmlab/environments/olive.txt
+	$(PIN) --group vllm -o slmlab/environments/vllm.txt
+	$(BIN)/python tests/torch_hashes.py $(LOCKS)
+
+# What the course installs, as CycloneDX lists it; the program checks what it wrote by the schema.
+sbom: $(VENV)/.tester
+	mkdir -p build
+	$(BIN)/cyclonedx-py $(SBOM) -o build/sbom.json
+
+audit: $(VENV)/.tester
+	$(BIN)/python tests/audit.py
 
 clean:
 	rm -rf $(VENV) build
@@ -102,16 +129,19 @@ $(VENV)/.python:
 	$(PYTHON) -m venv $(VENV)
 	touch $@
 
-# On Linux the package index carries PyTorch with several gigabytes of CUDA; the build for CPUs
-# comes from PyTorch's own index. Where that cannot be reached, the lock installs what there is.
+# pip takes what has a hash in the lock, and nothing else. On Linux the package index carries PyTorch
+# with several gigabytes of CUDA; the build for CPUs comes from PyTorch's own index. Where that cannot
+# be reached, the lock installs what there is, and pip adds the libraries of CUDA at the end.
 $(VENV)/.learner: $(VENV)/.python requirements.lock pyproject.toml
 	@echo "Making the environment; compiling llama.cpp takes about five minutes, once."
+	@sed -n '/^torch==/,/[^\\]$$/p' requirements.lock > $(VENV)/torch.txt
 	-@[ "$$(uname)" != Linux ] || $(BIN)/pip install --quiet --no-deps --retries 0 \
-		--index-url https://download.pytorch.org/whl/cpu $(TORCH)
-	$(BIN)/pip install --quiet --requirement requirements.lock
+		--index-url https://download.pytorch.org/whl/cpu --requirement $(VENV)/torch.txt
+	$(BIN)/pip install --quiet --no-deps --requirement requirements.lock
+	$(BIN)/pip install --quiet $(TORCH)
 	$(BIN)/pip install --quiet --no-deps --editable .
 	touch $@
 
 $(VENV)/.tester: $(VENV)/.learner requirements-test.lock
-	$(BIN)/pip install --quiet --requirement requirements-test.lock
+	$(BIN)/pip install --quiet --no-deps --requirement requirements-test.lock
 	touch $@

@@ -11,9 +11,11 @@ import os
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -106,6 +108,15 @@ def _parser() -> argparse.ArgumentParser:
     measure.add_argument("--speed", action="store_true", help="of reading and of writing")
     measure.add_argument("--memory", action="store_true", help="peak of a separate process")
 
+    sweep = add("sweep", _sweep, "Measure what a plan asks for; what is finished is not repeated.")
+    sweep.add_argument("plan", metavar="PLAN", type=Path, help="a file in TOML")
+    sweep.add_argument(
+        "--out", metavar="DIR", type=Path, help="of the results (default: build/sweeps/PLAN)"
+    )
+    where = sweep.add_mutually_exclusive_group()
+    where.add_argument("--processes", metavar="N", type=int, default=1, help="tasks at once")
+    where.add_argument("--ray", metavar="ADDRESS", help="of a Ray cluster, or auto")
+
     engines = add("engines", _engines, "Say which engines and environments run here, or why not.")
     install = engines.add_subparsers(metavar="[install NAME]").add_parser(
         "install", help="make an environment; its path comes last"
@@ -175,6 +186,17 @@ def _parser() -> argparse.ArgumentParser:
     handout.add_argument(
         "--executed", metavar="DIR", type=Path, help="of `slmlab run`: its numbers, for the notes"
     )
+
+    cache = add("cache", _cache, "Say what is kept in the cache, how large, and when last used.")
+    prune = cache.add_subparsers(metavar="[prune]").add_parser(
+        "prune", help="remove what was used longest ago, and nothing that is in use"
+    )
+    prune.set_defaults(command=_prune)
+    prune.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    what = prune.add_mutually_exclusive_group()
+    what.add_argument("names", metavar="NAME", nargs="*", default=[], help="from `slmlab cache`")
+    what.add_argument("--to", metavar="SIZE", help="such as 20GB (default: $SLMLAB_CACHE_LIMIT)")
+    what.add_argument("--all", action="store_true", help="everything")
 
     reset = add("reset", _reset, "Give a lab back as the course has it; yours is kept.", False)
     reset.add_argument("lab", metavar="LAB", help="such as 03")
@@ -428,6 +450,57 @@ def _text(named: str) -> str:
         raise UsageError(f"{path} is not text in UTF-8; give a text file.") from None
 
 
+def _sweep(options: argparse.Namespace) -> int:
+    from slmlab import sweeping
+
+    out = options.out or Path("build", "sweeps", options.plan.stem)
+    plan = sweeping.read_plan(options.plan)
+    found = sweeping.sweep(plan, out, processes=options.processes, ray=options.ray, tell=_remark)
+    differing = sweeping.disagreements(found.finished)
+    if options.json:
+        _json(
+            {
+                "results": out,
+                "finished": len(found.finished),
+                "done_before": found.done_before,
+                "failed": [
+                    asdict(one.task) | {"id": one.task.id, "why": one.failure}
+                    for one in found.failed
+                ],
+                "disagreements": differing,
+                "rows": [
+                    asdict(row.task) | asdict(row.number) | {"machines": row.machines}
+                    for row in sweeping.summary(found.finished)
+                ],
+            }
+        )
+    else:
+        _sweep_table(sweeping.summary(found.finished))
+        for sentence in [
+            *(f"{one.task} failed: {one.failure}" for one in found.failed),
+            *differing,
+        ]:
+            print(sentence)
+        _remark(f"the results are in {out}")
+    return int(bool(found.failed or differing))
+
+
+def _sweep_table(rows: Iterable[Any]) -> None:
+    _table(
+        ("what", "quantity", ">value", "text", "machine"),
+        [
+            (
+                row.number.subject,
+                row.number.quantity,
+                quantity(row.number.value, row.number.unit, row.number.spread),
+                row.number.conditions.get("text", "-"),
+                row.where,
+            )
+            for row in rows
+        ],
+    )
+
+
 def _engines(options: argparse.Namespace) -> None:
     from slmlab import engines
 
@@ -635,6 +708,81 @@ def _reset(options: argparse.Namespace) -> None:
     if done.changed:
         _remark("where it is open in JupyterLab: File, Reload Notebook from Disk")
     print(done.lab)
+
+
+def _cache(options: argparse.Namespace) -> None:
+    from slmlab import cache
+    from slmlab.files import cache_path
+
+    items, limit = cache.items(), cache.limit()
+    kinds = Counter()
+    for item in items:
+        kinds[item.kind] += item.bytes
+    if options.json:
+        return _json(
+            {
+                "path": str(cache_path()),
+                "bytes": kinds.total(),
+                "limit_bytes": limit,
+                "kinds": kinds,
+                "items": [asdict(item) | {"last_used": _time(item.last_used)} for item in items],
+            }
+        )
+    _table(
+        ("item", ">size", "last used", "in use by process"),
+        [
+            (
+                item.name,
+                quantity(item.bytes, "bytes"),
+                "left behind" if item.leftover else _time(item.last_used),
+                ", ".join(map(str, item.used_by)) or "-",
+            )
+            for item in items
+        ],
+    )
+    for kind, held in kinds.most_common():
+        _remark(f"{kind}: {quantity(held, 'bytes')}")
+    _remark(f"{cache_path()} holds {quantity(kinds.total(), 'bytes')}, {_limited(limit)}")
+
+
+def _limited(limit: int | None) -> str:
+    if limit is None:
+        return "and SLMLAB_CACHE_LIMIT sets no limit"
+    return f"and may hold {quantity(limit, 'bytes')}: `slmlab cache prune` keeps to that"
+
+
+def _time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds")
+
+
+def _prune(options: argparse.Namespace) -> int:
+    from slmlab import cache
+
+    if options.names or options.all:
+        limit = None
+        done = cache.remove(options.names or [item.name for item in cache.items()])
+    else:
+        limit = cache.size(options.to) if options.to else cache.limit()
+        if limit is None:
+            raise UsageError("Say what to remove: --to SIZE, --all, or names from `slmlab cache`.")
+        done = cache.prune(limit)
+    for item in done.in_use:
+        _remark(f"{item.name} is in use and stays: end what uses it, such as a notebook")
+    removed = sum(item.bytes for item in done.removed)
+    if options.json:
+        _json(
+            {
+                "removed": [item.name for item in done.removed],
+                "in_use": [item.name for item in done.in_use],
+                "removed_bytes": removed,
+                "bytes": done.bytes_left,
+            }
+        )
+    else:
+        for item in done.removed:
+            print(item.name)
+        _remark(f"{quantity(removed, 'bytes')} freed, {quantity(done.bytes_left, 'bytes')} left")
+    return int(bool(done.in_use) if limit is None else done.bytes_left > limit)
 
 
 def _json(value: Any) -> None:

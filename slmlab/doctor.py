@@ -5,7 +5,6 @@ metadata, times this machine's slowness: found by writing a few tokens with the 
 the cache, and by reading memory if it is not. `against` compares them with what a run took.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from slmlab.acquisition import cached, is_here
 from slmlab.deployment.browser import chromium
 from slmlab.engines import llama_cpp
 from slmlab.errors import NotPossibleHere, UsageError
-from slmlab.files import cache_path, free_bytes
+from slmlab.files import cache_path, free_bytes, from_json
 from slmlab.measurement import Measurement
 from slmlab.notebooks.labs import Lab, find_labs
 
@@ -153,10 +152,13 @@ def against(report: Path, checks: Sequence[LabCheck]) -> list[Comparison]:
 
 def _minutes(executed: Path) -> float | None:
     """Return the minutes of an executed notebook; None unless it passed with the quick profile."""
-    about = json.loads(executed.read_text("utf-8"))["metadata"].get("papermill", {})
-    passed = about.get("exception") is None and about.get("duration")
-    quick = about.get("parameters", {}).get("profile") == "quick"
-    return about["duration"] / 60 if passed and quick else None
+    try:
+        about = from_json(executed.read_text("utf-8"))["metadata"].get("papermill", {})
+        passed = about.get("exception") is None and about.get("duration")
+        quick = about.get("parameters", {}).get("profile") == "quick"
+        return about["duration"] / 60 if passed and quick else None
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+        return None  # damaged
 
 
 def look() -> Facts:

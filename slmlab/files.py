@@ -1,22 +1,33 @@
 """Where things are kept, and how a file appears: whole or not at all."""
 
+import errno
 import hashlib
+import json
 import os
 import re
 import shutil
 import sys
 import tarfile
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import filelock
 import platformdirs
 
+from slmlab import marks
 from slmlab.errors import NoRoom, NotPossibleHere, Unwritable, UsageError
 
 _PACKAGE = Path(__file__).parent
+_LONGEST_NAME = 200  # bytes; disks take 255, and a temporary name is longer
+_NOT_IN_NAMES = re.compile(r'[<>:"/\\|?*]|[. ]$')
+_RESERVED = re.compile(
+    r"(con|prn|aux|nul|com[\d¹²³]|lpt[\d¹²³]) *(\..*)?", re.IGNORECASE
+)  # Windows
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
+_UNFINISHED = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{32}\.part")
 _WEIGHTS = re.compile(r"\.(safetensors|onnx|data|onnx_data(_\d+)?)$")
 
 
@@ -53,6 +64,27 @@ def progress_file() -> Path:
     return Path(named) if named else platformdirs.user_data_path("slmlab") / "progress.json"
 
 
+def is_plain_name(name: str) -> bool:
+    """Return whether every system takes this as the name of a file, and it stays in its folder."""
+    return (
+        name.isprintable()  # no NUL, no new line, and no half of a character
+        and 0 < len(name.encode()) <= _LONGEST_NAME
+        and not _NOT_IN_NAMES.search(name)
+        and not _RESERVED.fullmatch(name)
+    )
+
+
+def from_json(text: str | bytes) -> Any:
+    """Return what a JSON text holds; raise `ValueError` for one that is damaged.
+
+    Lists within lists, thousands deep, are damage too: they are too deep to read.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("Its values are nested too deeply.") from None
+
+
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
     with path.open("rb") as file:
@@ -74,6 +106,11 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists():
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def is_full(folder: Path) -> bool:
+    """Whether who could not write into a folder has met a full disk: less than 1 MiB is left."""
+    return free_bytes(folder) < 2**20
 
 
 def check_room(needed: int, folder: Path, what: str) -> None:
@@ -104,52 +141,85 @@ def unpack(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path, insi
     )
 
 
+def kept_as(path: Path, ending: str) -> Path:
+    """Return and `use` what is kept in the folder of `path` with this ending; else `path`.
+
+    It is for folders named by what decides the contents: the same was made from the same there,
+    under another name.
+    """
+    found = path if path.exists() else min(path.parent.glob(f"[!.]*{ending}"), default=path)
+    use(found)
+    return found
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block succeeds.
 
     The temporary name is unique, so two writers never share one; a leftover of a killed
-    process is never taken for the file.
+    process is never taken for the file. Raises `Unwritable` where the disk is, or gets, full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield aside
-        with aside.open("rb+") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with _fullness_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            with aside.open("rb+") as file:
+                os.fsync(file.fileno())
+            aside.replace(path)
+        finally:
+            aside.unlink(missing_ok=True)
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary path to make a folder at; it becomes `path` only if the block succeeds.
 
-    `path` must not be there, or be an empty folder.
+    `path` must not be there, or be an empty folder. Raises `Unwritable` where the disk is, or
+    gets, full.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        yield aside
-        for made in filter(Path.is_file, aside.rglob("*")):
-            with made.open("rb+") as file:
-                os.fsync(file.fileno())
-        if path.is_dir():
-            path.rmdir()  # Windows replaces no folder, not even an empty one
-        aside.replace(path)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with _fullness_explained(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield aside
+            for made in filter(Path.is_file, aside.rglob("*")):
+                with made.open("rb+") as file:
+                    os.fsync(file.fileno())
+            if path.is_dir():
+                path.rmdir()  # Windows replaces no folder, not even an empty one
+            aside.replace(path)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def lock_file(path: Path) -> Path:
+    """Return where the lock of `path` is; in the cache, its time says when that was last used."""
+    return path.with_name(f".{path.name}.lock")
+
+
+def use(path: Path) -> None:
+    """Note that this process uses something in the cache, which is not pruned before it ends.
+
+    Call it before looking whether it is there. Where nothing can be written, nothing is noted.
+    """
+    cache, path = cache_path().resolve(), path.parent.resolve() / path.name
+    if cache in path.parents:
+        with suppress(OSError):
+            marks.add(cache, path.relative_to(cache).as_posix())
+            lock_file(path).touch()
 
 
 @contextmanager
 def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
-    """Hold a lock beside `path`, shared by every process on this machine.
+    """Hold a lock beside `path`, shared by every process on this machine, and `use` the path.
 
-    Raises `Unwritable` where there can be no lock, and `NotPossibleHere` where another process
-    holds it for more than `timeout` seconds.
+    What a process that was killed has left unfinished under this lock, as `path` or right in it,
+    is removed. Raises `Unwritable` where there can be no lock, and `NotPossibleHere` where another
+    process holds it for more than `timeout` seconds.
     """
-    lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+    use(path)
+    lock = filelock.FileLock(lock_file(path))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _acquire(lock, path, timeout)
@@ -161,9 +231,42 @@ def locked(path: Path, timeout: float = 3600) -> Iterator[None]:
     except OSError as problem:
         raise _unwritable(path.parent, problem) from None
     try:
+        _clear(path)
         yield
     finally:
         lock.release()
+
+
+def made_once(path: Path, make: Callable[[Path], object]) -> Path:
+    """Return `path` and `use` it; where nothing is there, first let `make` make it under a lock.
+
+    What is there takes no lock, so it serves from a cache that can only be read, too. Raises what
+    `make` and `locked` raise.
+    """
+    use(path)
+    if not path.exists():
+        with locked(path):
+            if not path.exists():
+                make(path)
+    return path
+
+
+def _clear(path: Path) -> None:
+    """Remove what was begun, but not finished, as `path` or right in it; nobody is at it now."""
+    beside = [found for found in path.parent.iterdir() if _begun(found) == path.name]
+    inside = [found for found in path.iterdir() if _begun(found)] if path.is_dir() else []
+    for found in beside + inside:
+        if found.is_dir():
+            shutil.rmtree(found, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                found.unlink()
+
+
+def _begun(path: Path) -> str | None:
+    """Return what a temporary name of `whole` or `whole_folder` was to become; None for another."""
+    found = _UNFINISHED.fullmatch(path.name)
+    return found["name"] if found else None
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:
@@ -172,6 +275,16 @@ def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:
     except filelock.Timeout:
         print(f"Waiting for another program to finish {path.name}.", file=sys.stderr, flush=True)
         lock.acquire(timeout=timeout)
+
+
+@contextmanager
+def _fullness_explained(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        if problem.errno not in _NO_ROOM:
+            raise
+        raise _unwritable(folder, problem) from problem
 
 
 def _unwritable(folder: Path, problem: OSError) -> Unwritable:

@@ -180,9 +180,10 @@ def read_header(path: Path) -> Header:
                 raise InvalidModelFile(f"{path.name} is empty; fetch or make it again.")
             with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
                 return parse_header(data, path.name)
-    except OSError as problem:
+    except (OSError, ValueError) as problem:  # a ValueError where the path itself is impossible
+        reason = getattr(problem, "strerror", None) or problem
         raise InvalidModelFile(
-            f"{path} cannot be read ({problem.strerror}); give the path of a GGUF file."
+            f"{path} cannot be read ({reason}); give the path of a GGUF file."
         ) from None
 
 

@@ -243,3 +243,12 @@ def test_with_the_model_the_pace_comes_from_the_model_itself(smollm2):
     facts = doctor.look()
     assert facts.download_bytes == 0
     assert "tokens per second" in facts.pace
+
+
+@pytest.mark.parametrize(
+    "executed",
+    ["", "[]", "{}", '{"metadata": []}', '{"metadata": {"papermill": {"duration": "long"}}}'],
+)
+def test_a_damaged_report_has_no_minutes(tmp_path, executed):
+    (tmp_path / "01_tiers.ipynb").write_text(executed)
+    assert doctor._minutes(tmp_path / "01_tiers.ipynb") is None

@@ -1,5 +1,6 @@
 """pyproject.toml is the one list; the locks, environment.yml and binder/ say the same."""
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -14,13 +15,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from slmlab import environments
+from slmlab.environments import lock as locked
 
 ROOT = Path(__file__).parent.parent
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT, GROUPS = PYPROJECT["project"], PYPROJECT["dependency-groups"]
 EXTRAS = PROJECT["optional-dependencies"]
 RUNTIME_LOCK, TEST_LOCK = ROOT / "requirements.lock", ROOT / "requirements-test.lock"
-ENVIRONMENT_LOCKS = {name: ROOT / f"slmlab/environments/{name}.txt" for name in GROUPS}
+ENVIRONMENT_LOCKS = {name: ROOT / f"slmlab/environments/{name}.txt" for name in environments.NAMES}
 LOCKS = [RUNTIME_LOCK, TEST_LOCK, *ENVIRONMENT_LOCKS.values()]
 PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 
@@ -31,8 +33,9 @@ SYSTEMS = {"linux": LINUX, "mac": MAC, "windows": WINDOWS}
 
 
 def pins(lock: Path) -> list[Requirement]:
-    lines = lock.read_text("utf-8").splitlines()
-    return [Requirement(line) for line in lines if line and not line.startswith("#")]
+    text = lock.read_text("utf-8").replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    return [Requirement(line.partition(" --hash=")[0]) for line in lines]
 
 
 def applies(requirement: Requirement, system: dict[str, str], python: str) -> bool:
@@ -62,6 +65,68 @@ def test_every_line_of_a_lock_is_one_exact_version(lock):
         assert not pin.url
 
 
+@pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)
+def test_a_lock_has_the_hashes_of_every_package_and_no_address(lock):
+    text = lock.read_text("utf-8")
+    assert "://" not in text
+    for pin in locked.pins(lock):
+        assert re.fullmatch(r"( --hash=sha256:[0-9a-f]{64})+", pin.hashes), pin.name
+
+
+def test_locks_agree_on_the_hashes_of_a_package_that_several_have():
+    known = {}
+    for pin in (pin for lock in LOCKS for pin in locked.pins(lock)):
+        hashes = set(pin.hashes.split())
+        assert known.setdefault((pin.name, pin.version), hashes) == hashes, pin.name
+
+
+def test_locks_take_the_builds_of_pytorch_for_cpus_too():
+    lines = (ROOT / "torch-cpu.sha256").read_text("utf-8").splitlines()
+    builds = dict(reversed(line.split("  ")) for line in lines)
+    for lock in LOCKS:
+        for torch in (pin for pin in locked.pins(lock) if pin.name == "torch"):
+            listed = f"torch-{torch.version}+cpu-"
+            for python in ("cp311", "cp312", "cp313"):
+                for machine in ("x86_64", "aarch64"):
+                    wheel = f"{listed}{python}-{python}-manylinux_2_28_{machine}.whl"
+                    assert f" --hash=sha256:{builds[wheel]}" in torch.hashes
+
+
+@pytest.fixture
+def torch_hashes(tmp_path, monkeypatch):
+    """The script that lets locks take those builds, with a list of its own."""
+    path = ROOT / "tests" / "torch_hashes.py"
+    spec = importlib.util.spec_from_file_location("torch_hashes", path)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    listed = tmp_path / "listed"
+    listed.write_text(f"{'b' * 64}  torch-2.0+cpu-cp311-cp311-manylinux_2_28_x86_64.whl\n")
+    monkeypatch.setattr(script, "LISTED", listed)
+    return script
+
+
+def test_hashes_of_pytorch_are_added_once(torch_hashes, tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(
+        f"six==1 \\\n    --hash=sha256:{64 * 'c'}\n"
+        f"torch==2.0 ; os_name == 'nt' \\\n    --hash=sha256:{64 * 'a'}\n"
+        f"tqdm==1 \\\n    --hash=sha256:{64 * 'd'}\n"
+    )
+    for _ in range(2):
+        torch_hashes.main([str(lock)])
+        six, torch, tqdm = locked.pins(lock)
+        assert torch.hashes == f" --hash=sha256:{64 * 'a'} --hash=sha256:{64 * 'b'}"
+        assert torch.marker == "os_name == 'nt'"
+        assert (six.hashes, tqdm.hashes) == tuple(f" --hash=sha256:{64 * x}" for x in "cd")
+
+
+def test_another_pytorch_needs_its_hashes_first(torch_hashes, tmp_path):
+    lock = tmp_path / "lock"
+    lock.write_text(f"torch==2.1 \\\n    --hash=sha256:{64 * 'a'}\n")
+    with pytest.raises(SystemExit, match=r"listed has no build of torch 2\.1: write there what"):
+        torch_hashes.main([str(lock)])
+
+
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("system", SYSTEMS)
 def test_locks_satisfy_pyproject_on_every_system(system, python):
@@ -77,7 +142,7 @@ def test_locks_satisfy_pyproject_on_every_system(system, python):
 
 @pytest.mark.parametrize("python", ["3.11", "3.12", "3.13"])
 @pytest.mark.parametrize("system", SYSTEMS)
-@pytest.mark.parametrize("name", GROUPS)
+@pytest.mark.parametrize("name", environments.NAMES)
 def test_an_environment_has_what_its_group_asks_for_on_every_system(name, system, python):
     versions = pinned(ENVIRONMENT_LOCKS[name], SYSTEMS[system], python)
     for requirement in map(Requirement, GROUPS[name]):
@@ -86,7 +151,7 @@ def test_an_environment_has_what_its_group_asks_for_on_every_system(name, system
 
 
 def test_every_environment_has_a_group_of_its_own():
-    assert set(environments.NAMES) == set(GROUPS)
+    assert set(environments.NAMES) == GROUPS.keys() - {"fuzz"}, "atheris stays beside the main one"
 
 
 def test_packages_of_one_system_stay_there():
@@ -130,7 +195,7 @@ def test_conda_environment_installs_the_lock():
     from_conda, from_pip = conda("environment.yml")
     assert "python=3.11" in from_conda
     assert {"c-compiler", "cxx-compiler"} <= set(from_conda)
-    assert from_pip == [f"--extra-index-url {PYTORCH_CPU}", "-r requirements.lock", "-e ."]
+    assert from_pip == [f"--extra-index-url {PYTORCH_CPU}", "-r requirements.lock"]
 
 
 def test_binder_says_the_same_as_the_conda_environment():
@@ -139,6 +204,24 @@ def test_binder_says_the_same_as_the_conda_environment():
     assert f"--extra-index-url {PYTORCH_CPU} -r requirements.lock" in script
     assert "pip install --no-cache-dir --no-deps -e ." in script
     assert "-DGGML_NATIVE=OFF" in script
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        *("README.md", "hub/README.md", "binder/postBuild"),
+        *(".github/workflows/ci.yml", "data/sweeps/kuberay.yaml"),
+    ],
+)
+def test_what_installs_a_lock_gets_no_package_that_the_lock_has_not(file):
+    """A lock has hashes, and pip then refuses the libraries of CUDA, and an editable package."""
+    text = (ROOT / file).read_text("utf-8")
+    command = re.compile(r"pip install (?:(?!pip install).)*?requirements\S*\.lock", re.DOTALL)
+    commands = command.findall(text)
+    assert commands
+    for command in commands:
+        assert "--no-deps" in command or f"--extra-index-url {PYTORCH_CPU}" in command
+        assert "--constraint" not in command and " -c " not in command
 
 
 def test_python_of_the_environments_is_the_oldest_that_the_project_takes():

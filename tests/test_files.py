@@ -1,9 +1,21 @@
 """Files and folders appear whole or not at all, one program at a time."""
 
+import errno
+import os
+
 import pytest
 
-from slmlab.errors import NotPossibleHere
-from slmlab.files import locked, weight_bytes, whole, whole_folder
+from slmlab.errors import NotPossibleHere, Unwritable
+from slmlab.files import (
+    from_json,
+    kept_as,
+    lock_file,
+    locked,
+    made_once,
+    weight_bytes,
+    whole,
+    whole_folder,
+)
 
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
@@ -49,6 +61,31 @@ def test_a_failure_leaves_nothing(appear, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_what_is_kept_is_found_under_another_name_with_the_same_ending(tmp_path):
+    wanted = tmp_path / "mine-int4"
+    for unlike in ("theirs-int8", "int4-theirs", ".theirs-int4", ".theirs-int4.lock"):
+        (tmp_path / unlike).touch()
+    assert kept_as(wanted, "-int4") == wanted
+    (tmp_path / "theirs-int4").mkdir()
+    assert kept_as(wanted, "-int4") == tmp_path / "theirs-int4"
+    wanted.mkdir()
+    assert kept_as(wanted, "-int4") == wanted
+
+
+def test_what_was_made_once_is_given_where_there_can_be_no_lock(tmp_path):
+    wanted, made = tmp_path / "new" / "model", []
+
+    def make(path):
+        made.append(path)
+        path.touch()
+
+    assert made_once(wanted, make) == wanted
+    lock_file(wanted).unlink()
+    lock_file(wanted).mkdir()  # which nobody can lock, root included
+    assert made_once(wanted, make) == wanted
+    assert made == [wanted]
+
+
 def test_a_lock_that_another_program_keeps_is_said_in_a_sentence(tmp_path, capsys):
     with (
         locked(tmp_path / "model"),
@@ -91,3 +128,42 @@ def test_the_weights_of_a_folder_are_counted_whoever_wrote_them(tmp_path, names,
 def test_the_weights_of_a_file_are_all_of_it(tmp_path):
     (tmp_path / "model.gguf").write_bytes(bytes(7))
     assert weight_bytes(tmp_path / "model.gguf") == 7
+
+
+@pytest.mark.parametrize("text", ["", "{", b"\xff", "[" * 100_000, '{"a":' * 100_000])
+def test_damaged_json_is_a_value_error_however_deep_it_is(text):
+    with pytest.raises(ValueError):
+        from_json(text)
+
+
+def test_json_is_read():
+    assert from_json(b'{"a": [1, null]}') == {"a": [1, None]}
+
+
+@pytest.mark.parametrize("appear", [whole, whole_folder])
+def test_what_a_killed_writer_left_goes_with_the_next_lock(appear, tmp_path):
+    def left(folder, name):
+        path = folder / f".{name}.{'0f' * 16}.part"
+        path.parent.mkdir(exist_ok=True)
+        path.touch() if appear is whole else (path / "inside").mkdir(parents=True)
+        return path
+
+    model = tmp_path / "model"
+    mine = [left(tmp_path, "model"), left(model, "version")]
+    others = [left(tmp_path, "model.json"), left(tmp_path, "other"), left(model / "in", "work")]
+    with locked(model):
+        assert not any(path.exists() for path in mine)
+    assert all(path.exists() for path in others), "which may be in work, under another lock"
+
+
+@pytest.mark.parametrize("appear", [whole, whole_folder])
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_gets_full_is_said_in_a_sentence(appear, number, tmp_path):
+    said = rf"The folder .* cannot be used \({os.strerror(number)}\): make room"
+    with pytest.raises(Unwritable, match=said), appear(tmp_path / "new"):
+        raise OSError(number, os.strerror(number))
+
+
+def test_another_trouble_of_a_writer_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError), whole(tmp_path / "new"):
+        (tmp_path / "not there").read_text()

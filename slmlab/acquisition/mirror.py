@@ -32,7 +32,7 @@ _ABOUT = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?()")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
-_REMEMBERED = 10_000
+_REMEMBERED, _LONGEST_REMEMBERED = 10_000, 500
 
 Files = Mapping[str, Path]
 """The files of a repository by their names in it, with `/` between folders."""
@@ -146,7 +146,8 @@ class Handler(BaseHTTPRequestHandler):
 
     def _record(self) -> None:
         span = self.headers.get("Range", "")
-        self.server.requests.append(f"{self.command} {self.path} {span}".rstrip())
+        asked = f"{self.command} {self.path} {span}".rstrip()
+        self.server.requests.append(asked[:_LONGEST_REMEMBERED])
         del self.server.requests[:-_REMEMBERED]
 
     def _answer(self) -> None:
@@ -232,7 +233,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Mirror(ThreadingHTTPServer):
-    """A running mirror; `requests` holds a line for each of the last requests."""
+    """A running mirror; `requests` holds a line, cut where it is long, for each of the last."""
 
     daemon_threads = True
     request_queue_size = 128

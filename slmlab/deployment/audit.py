@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from slmlab.errors import AuditBroken, UsageError
-from slmlab.files import locked, whole
+from slmlab.files import from_json, locked, whole
 
 ACTIONS = ("register", "run", "read")
 _LONGEST = 100
@@ -142,7 +142,7 @@ class AuditLog:
 
     def _entry(self, line: bytes, number: int) -> Entry:
         try:
-            entry = Entry(**json.loads(line))
+            entry = Entry(**from_json(line))
         except (ValueError, TypeError):
             entry = None
         if entry is None or line != f"{json.dumps(asdict(entry))}\n".encode():
@@ -170,7 +170,7 @@ class AuditLog:
                 raise AuditBroken(f"{self.path.name} has lost its head, {self._head_path.name}.")
             return _START
         try:
-            written = json.loads(self._head_path.read_bytes())
+            written = from_json(self._head_path.read_bytes())
             head = Head(**written["head"])
             sealed = written["seal"] == self._seal(head)
         except (ValueError, TypeError, KeyError):

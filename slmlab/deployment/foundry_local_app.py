@@ -28,6 +28,7 @@ from slmlab.deployment.foundry_local import SETTINGS, register, request, runtime
 from slmlab.deployment.registry import folder_digest
 from slmlab.deployment.roles import Access, Account
 from slmlab.errors import NotAllowed, SlmlabError
+from slmlab.files import from_json
 from slmlab.machine import give_back_memory
 
 _LARGEST_BODY = 4_000_000
@@ -292,7 +293,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 def read_request(body: bytes, model_id: str) -> Wanted:
     """Return what a chat request asks for; raise `Refusal`, which never quotes it, if it cannot."""
     try:
-        asked = json.loads(body)
+        asked = from_json(body)
     except ValueError:
         raise Refusal(400, "The request is not valid JSON.") from None
     if not isinstance(asked, dict):

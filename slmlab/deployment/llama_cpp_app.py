@@ -28,6 +28,7 @@ from llama_cpp.server.types import CreateChatCompletionRequest, CreateCompletion
 from pydantic import ValidationError
 
 from slmlab.deployment.server import HOST
+from slmlab.files import from_json
 
 _KINDS = {
     "/v1/chat/completions": CreateChatCompletionRequest,
@@ -131,7 +132,7 @@ class Checked:
     def _check(self, body: bytes, kind: type) -> int:
         """Return the tokens of a request's prompt; raise `Refused` where it cannot be answered."""
         try:
-            asked = json.loads(body)
+            asked = from_json(body)
         except ValueError:
             raise Refused(400, "invalid_json", "The request is not valid JSON.") from None
         try:

@@ -18,7 +18,7 @@ from slmlab.deployment import ollama_stand_in
 from slmlab.deployment.server import HOST, Launch, Server
 from slmlab.environments.guarded import finish
 from slmlab.errors import InvalidModelFile, ServerFailed, UsageError, first_line
-from slmlab.files import cache_path, sha256
+from slmlab.files import cache_path, sha256, use
 
 if TYPE_CHECKING:
     from ollama import ChatResponse, Client, GenerateResponse, ProgressResponse
@@ -98,6 +98,7 @@ def launch(
     command = [program, "serve"] if program else [sys.executable, "-m", ollama_stand_in.__name__]
     folder = models or cache_path("ollama", "models" if program else "stand-in")
     folder.mkdir(parents=True, exist_ok=True)
+    use(folder)
     told = {
         "OLLAMA_CONTEXT_LENGTH": context,
         "OLLAMA_KEEP_ALIVE": keep_alive,

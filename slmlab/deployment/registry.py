@@ -24,10 +24,11 @@ from typing import Any
 
 from slmlab.deployment.roles import Access
 from slmlab.errors import Conflict, FetchError, InvalidModelFile, UsageError, VerificationError
-from slmlab.files import check_room, locked, whole, whole_folder
+from slmlab.files import check_room, from_json, is_plain_name, locked, whole, whole_folder
 
 CHUNK_BYTES = 8_000_000
 _MANIFEST = "registry.json"
+_LONGEST_PATH = 400
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -403,7 +404,7 @@ def _version(manifest: bytes, name: str, number: str | None = None) -> Version:
     It came from elsewhere, so nothing in it may lead out of its folder.
     """
     try:
-        read = json.loads(manifest)
+        read = from_json(manifest)
         files = tuple(
             StoredFile(file["path"], tuple(Chunk(**chunk) for chunk in file["chunks"]))
             for file in read["files"]
@@ -423,15 +424,19 @@ def _version(manifest: bytes, name: str, number: str | None = None) -> Version:
 
 
 def _name(name: str) -> str:
-    if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a model: use a-z, 0-9, '.', '_' and '-'.")
+    if not (_NAME.fullmatch(name) and is_plain_name(name)):
+        raise UsageError(
+            f"{name!r} is no name for a model: use a-z, 0-9, '.', '_' and '-', with no '.' at the "
+            f"end and not a name that Windows keeps for itself, such as con."
+        )
     return name
 
 
 def _are_files(files: tuple[StoredFile, ...]) -> bool:
     paths = [file.path for file in files]
     chunks = [chunk for file in files for chunk in file.chunks]
-    unique = len(set(paths)) == len(paths)
+    folders = {folder.as_posix() for path in paths for folder in PurePosixPath(path).parents}
+    unique = len(set(paths)) == len(paths) and folders.isdisjoint(paths)
     return unique and all(map(_is_safe, paths)) and all(map(_is_chunk, chunks))
 
 
@@ -439,9 +444,9 @@ def _is_safe(path: str) -> bool:
     """Return whether a path stays inside its folder, on every system, and off our manifest."""
     normal = PurePosixPath(path)
     parts = normal.parts
-    if not parts or path != normal.as_posix() or re.search(r"[\\:\x00]", path):
+    if not parts or path != normal.as_posix() or len(path) > _LONGEST_PATH:
         return False
-    return parts[0].lower() not in ("/", "//", _MANIFEST) and ".." not in parts
+    return parts[0].lower() != _MANIFEST and all(map(is_plain_name, parts))
 
 
 def _is_chunk(chunk: Chunk) -> bool:

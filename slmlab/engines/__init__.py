@@ -61,6 +61,11 @@ def overview() -> list[dict[str, Any]]:
     return [*map(_engine_row, NAMES), *map(_environment_row, ELSEWHERE)]
 
 
+def precisions(engine: str) -> tuple[str, ...]:
+    """Return the precisions that `prepare` makes for an engine."""
+    return _module(engine).PRECISIONS
+
+
 def packages(engine: str) -> tuple[str, ...]:
     """Return the Python packages whose versions decide what an engine does, its own first."""
     return _PACKAGES[_known(engine)]

@@ -9,7 +9,7 @@ from jinja2.ext import Extension
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from slmlab.engines.engine import Messages
-from slmlab.errors import EngineError
+from slmlab.errors import EngineError, first_line
 
 Template = str | list[dict[str, str]] | None
 """A Jinja template, or several by name; one of them is then called `default`."""
@@ -50,9 +50,9 @@ def render(template: Template, messages: Messages, name: str, **tokens: str) -> 
             add_generation_prompt=True,
             **tokens,
         )
-    except (jinja2.TemplateError, TypeError, ValueError) as problem:
+    except Exception as problem:  # a template is a program, and this one came with the model
         raise EngineError(
-            f"The chat template of {name} does not take these messages: {problem}"
+            f"The chat template of {name} does not take these messages: {first_line(problem)}"
         ) from None
 
 

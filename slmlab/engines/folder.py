@@ -1,6 +1,5 @@
 """What the engines share whose model is a folder: tokens, chat template, and where answers end."""
 
-import json
 from abc import abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.engines import chat
 from slmlab.engines.engine import Engine, Messages, must_be_open, must_hold_tokens
 from slmlab.errors import EngineError, InvalidModelFile
-from slmlab.files import weight_bytes
+from slmlab.files import from_json, weight_bytes
 from slmlab.quantization import DTYPES
 
 if TYPE_CHECKING:
@@ -142,7 +141,7 @@ def read_tokenizer(folder: Path) -> "Tokenizer":
 def read_json(file: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty where there is no file."""
     try:
-        found = json.loads(file.read_text("utf-8"))
+        found = from_json(file.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as problem:

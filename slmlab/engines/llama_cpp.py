@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab import gguf
-from slmlab.engines import chat
+from slmlab.engines import chat, trial
 from slmlab.engines.engine import (
     BATCH_TOKENS,
     Engine,
@@ -22,7 +22,7 @@ from slmlab.engines.engine import (
     must_hold_tokens,
 )
 from slmlab.engines.grammar import Grammar
-from slmlab.errors import EngineError, NotPossibleHere, UsageError
+from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere, UsageError
 from slmlab.machine import check_memory, usable_threads
 from slmlab.quantization import quantize
 
@@ -59,10 +59,15 @@ def load(
 
     `context` counts tokens, prompt and answer together; `threads` defaults to the cores this
     process may use. `kv_type` is one of `KV_TYPES`. `evaluate_together` reads `sequences`
-    sequences side by side, each with a context of its own. Raises `InvalidModelFile` for a
-    damaged file, `NotPossibleHere` where memory will be too small, and `EngineError` where
-    llama.cpp refuses the file.
+    sequences side by side, each with a context of its own.
+
+    A file that nobody has verified is tried in a process of its own the first time, for llama.cpp
+    may crash on it. Raises `InvalidModelFile` for a damaged file and for one on which it does,
+    `NotPossibleHere` where memory will be too small, and `EngineError` where llama.cpp refuses the
+    file.
     """
+    if Path(path).is_file() and not why_not():
+        trial.must_survive(path)
     return LlamaCpp(path, context, threads or usable_threads(), kv_type, sequences)
 
 
@@ -313,9 +318,14 @@ def _cache_bytes(header: gguf.Header, context: int, kv_type: str) -> int:
 
     def most(key: str, default: int = 0) -> int:
         value = about.get(f"{kind}.{key}", default)
-        return value if isinstance(value, int) else max(value)  # some have a number for each layer
+        numbers = value if isinstance(value, gguf.Array) else [value]  # one for each layer, or all
+        if not all(type(number) is int and 0 <= number < 2**31 for number in numbers):
+            raise InvalidModelFile(
+                f"A model's {kind}.{key} cannot be {value!r}; fetch or make the file again."
+            )
+        return max(numbers, default=default)
 
-    heads = most("attention.head_count", 1)
+    heads = max(1, most("attention.head_count", 1))
     head_size = most("attention.key_length") or most("embedding_length") // heads
     values = most("attention.head_count_kv", heads) * head_size
     return 2 * most("block_count") * gguf.tensor_bytes(kv_type, (values, context))

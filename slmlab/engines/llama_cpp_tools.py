@@ -16,7 +16,7 @@ from pathlib import Path
 from slmlab.acquisition.llama_cpp_source import PACKAGE, source_tree
 from slmlab.environments.guarded import finish, guarded, last_words
 from slmlab.errors import EngineError, NotPossibleHere, UsageError
-from slmlab.files import cache_path, locked, whole
+from slmlab.files import cache_path, locked, use, whole
 
 _OPTIONS = (
     "CMAKE_BUILD_TYPE=Release",
@@ -86,7 +86,9 @@ def today(name: str) -> str:
 
 def find(name: str) -> Path | None:
     """Return the path of a tool that was built, or None."""
-    path = _home() / _executable(name)
+    home = _home()
+    use(home)
+    path = home / _executable(name)
     return path if path.is_file() else None
 
 

@@ -22,7 +22,7 @@ from slmlab.engines.folder import (
     whole_number,
 )
 from slmlab.errors import EngineError, NotPossibleHere, first_line
-from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
+from slmlab.files import cache_path, check_room, kept_as, made_once, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version
 from slmlab.quantization import huggingface_form
 
@@ -69,14 +69,16 @@ def prepare(source: Path, precision: str) -> Path:
         return floats
     must_run()
     made_by = f"{floats.parent.name}-mlx-lm-{installed_version('mlx-lm')}"
-    directory = cache_path("mlx", made_by, f"{Path(source).stem}-{precision}")
+    ending = f"-{precision}"
+    directory = kept_as(cache_path("mlx", made_by, f"{Path(source).stem}{ending}"), ending)
     bits = int(precision.removesuffix("-bit"))
-    with locked(directory):
-        if not directory.exists():
-            check_room(weight_bytes(floats) * (bits + 1) // 32, directory, directory.name)
-            with whole_folder(directory) as aside:
-                quantise(floats, bits, aside)
-    return directory
+    return made_once(directory, lambda directory: _make(floats, bits, directory))
+
+
+def _make(floats: Path, bits: int, directory: Path) -> None:
+    check_room(weight_bytes(floats) * (bits + 1) // 32, directory, directory.name)
+    with whole_folder(directory) as aside:
+        quantise(floats, bits, aside)
 
 
 def quantise(source: Path, bits: int, directory: Path) -> None:

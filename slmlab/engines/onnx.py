@@ -19,7 +19,7 @@ from slmlab.errors import (
     QuantizationError,
     first_line,
 )
-from slmlab.files import cache_path, check_room, locked, weight_bytes, whole_folder
+from slmlab.files import cache_path, check_room, kept_as, made_once, weight_bytes, whole_folder
 from slmlab.machine import check_memory, installed_version, usable_threads
 from slmlab.quantization import huggingface_form
 
@@ -49,13 +49,9 @@ def prepare(source: Path, precision: str) -> Path:
         raise NotPossibleHere(reason)
     directory = huggingface_form(source, "float32")
     made_by = f"{directory.parent.name}-genai-{installed_version('onnxruntime-genai')}"
-    folder = cache_path("onnx", made_by, f"{Path(source).stem}-{precision}")
-    with locked(folder):
-        if not folder.exists():
-            check_room(weight_bytes(directory), folder, folder.name)
-            with whole_folder(folder) as aside:
-                _build(directory, aside, precision)
-    return folder
+    ending = f"-{precision}"
+    folder = kept_as(cache_path("onnx", made_by, f"{Path(source).stem}{ending}"), ending)
+    return made_once(folder, lambda folder: _make(directory, folder, precision))
 
 
 def load(path: Path, context: int = 2048, threads: int | None = None) -> "Onnx":
@@ -138,6 +134,12 @@ def _open(path: Path, context: int, threads: int):
         raise EngineError(
             f"ONNX Runtime GenAI could not load {path.name}: {first_line(problem)}"
         ) from None
+
+
+def _make(directory: Path, folder: Path, precision: str) -> None:
+    check_room(weight_bytes(directory), folder, folder.name)
+    with whole_folder(folder) as aside:
+        _build(directory, aside, precision)
 
 
 def _build(directory: Path, folder: Path, precision: str) -> None:

@@ -15,8 +15,9 @@ from typing import Literal
 
 from slmlab.environments.environment import Environment
 from slmlab.environments.guarded import guarded
+from slmlab.environments.lock import Pin, pins
 from slmlab.errors import EnvironmentFailed, NoRoom, UsageError
-from slmlab.files import cache_path, check_room, locked, whole
+from slmlab.files import cache_path, check_room, from_json, locked, use, whole
 
 Status = Literal["absent", "ready", "broken"]
 
@@ -54,6 +55,8 @@ _STAMP = "installed.json"
 _LARGE_DOWNLOAD = re.compile(r"\s*Downloading (\S+?)-(\d\S*?)-\S+ (\((?:\d\d.* M|.* G)B\))")
 _DISK_FULL = "No space left on device"
 _REASONS = {
+    "DO NOT MATCH THE HASHES": "a package that came is not the one that is locked; use another "
+    "network or package index",
     _DISK_FULL: "the disk is full; make room, or set SLMLAB_CACHE to a folder on another disk",
     "connection broken|Max retries exceeded|confirming the ssl certificate": "pip could not reach "
     "a package index; connect to a network, or name an index in PIP_INDEX_URL",
@@ -68,6 +71,7 @@ def ensure(name: str) -> Environment:
     `EnvironmentFailed` with pip's reason.
     """
     environment = _environment(name)
+    use(environment.path)
     try:
         if not _is_whole(environment):
             with locked(environment.path):
@@ -96,7 +100,7 @@ def status(name: str) -> Status:
 def version(name: str) -> str:
     """Return the version of the package that an environment is for."""
     recipe = _recipe(name)
-    return _pins(recipe)[recipe.package]
+    return _pins(recipe)[recipe.package].version
 
 
 def _recipe(name: str) -> Recipe:
@@ -118,7 +122,7 @@ def _is_whole(environment: Environment) -> bool:
     be read does not make an environment broken: that raises `EnvironmentFailed`.
     """
     try:
-        expected = json.loads((environment.path / _STAMP).read_text("utf-8"))
+        expected = from_json((environment.path / _STAMP).read_text("utf-8"))
         return set(expected) <= set(_installed(environment)) and _has_python(environment)
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return False
@@ -171,17 +175,19 @@ def _make(environment: Environment, recipe: Recipe) -> None:
 
 
 def _install(environment: Environment, recipe: Recipe) -> None:
-    """Let pip install the list, and nothing that is not on it.
+    """Let pip install the list, and nothing that is not on it, nor has another hash.
 
     On Linux the package index has a build of PyTorch for CUDA; the one for CPUs comes from
     PyTorch's own index. Where that cannot be reached, the libraries that the build for CUDA needs
-    are installed at the end.
+    are installed at the end; the list has no hashes of those.
     """
     torch = _pins(recipe).get("torch")
     if torch and sys.platform == "linux":
         cpu_only = ["--no-deps", "--retries", "0", "--timeout", "15", "--index-url", _PYTORCH_CPU]
+        listed = environment.path / "torch.txt"
+        listed.write_text(str(torch), "utf-8")
         with suppress(EnvironmentFailed):
-            _do(environment, _pip(environment, *cpu_only, f"torch=={torch}"))
+            _do(environment, _pip(environment, *cpu_only, "--requirement", listed))
     _do(environment, _pip(environment, "--no-deps", "--requirement", recipe.requirements))
     if (_packages(environment) / "torch" / "lib" / "libtorch_cuda.so").exists():
         _say(
@@ -190,7 +196,7 @@ def _install(environment: Environment, recipe: Recipe) -> None:
         )
         check_room(_NVIDIA_BYTES, environment.path, "PyTorch with NVIDIA's libraries")
     if torch:
-        _do(environment, _pip(environment, f"torch=={torch}"))
+        _do(environment, _pip(environment, f"torch=={torch.version}"))
 
 
 def _pip(environment: Environment, *arguments: str | Path) -> list[str | Path]:
@@ -227,9 +233,9 @@ def _why(log: list[str]) -> str:
     return (errors or [line for line in log if line] or ["it was stopped"])[-1].rstrip(".")
 
 
-def _pins(recipe: Recipe) -> dict[str, str]:
-    """Return the version of each package on the list."""
-    return dict(re.findall(r"^([\w.-]+)==([^\s;]+)", recipe.requirements.read_text("utf-8"), re.M))
+def _pins(recipe: Recipe) -> dict[str, Pin]:
+    """Return what the list says of each package."""
+    return {pin.name: pin for pin in pins(recipe.requirements)}
 
 
 def _say(line: str) -> None:

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from slmlab.errors import SlmlabError
-from slmlab.files import locked, progress_file, whole
+from slmlab.files import from_json, locked, progress_file, whole
 
 if TYPE_CHECKING:
     from slmlab.lessons.question import Verdict
@@ -18,7 +18,7 @@ def read() -> dict[str, dict[str, str | int]]:
     A file that is missing or damaged reads as no progress: it must never stop a lab.
     """
     try:
-        kept = json.loads(progress_file().read_text("utf-8"))
+        kept = from_json(progress_file().read_text("utf-8"))
         return {
             question: {
                 "outcome": str(entry["outcome"]),
@@ -27,7 +27,7 @@ def read() -> dict[str, dict[str, str | int]]:
             }
             for question, entry in kept.items()
         }
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 

@@ -11,7 +11,14 @@ from slmlab.measurement.energy import Energy, energy
 from slmlab.measurement.estimate import Estimate, estimate
 from slmlab.measurement.keeping import keep, kept
 from slmlab.measurement.memory import peak_memory
-from slmlab.measurement.quality import Divergence, Perplexity, kl_divergence, perplexity, score
+from slmlab.measurement.quality import (
+    Divergence,
+    Perplexity,
+    divergence,
+    kl_divergence,
+    perplexity,
+    score,
+)
 from slmlab.measurement.record import Measurement, computed, measured, published, recorded
 from slmlab.measurement.texts import text
 from slmlab.measurement.throughput import Speed, clock, speed
@@ -29,6 +36,7 @@ __all__ = [
     "clock",
     "compare",
     "computed",
+    "divergence",
     "energy",
     "estimate",
     "file_bytes",

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from slmlab.errors import SlmlabError
-from slmlab.files import locked, progress_file, whole
+from slmlab.files import from_json, locked, progress_file, whole
 from slmlab.measurement.record import Measurement
 
 
@@ -61,7 +61,7 @@ def _lines(path: Path) -> list[dict]:
 
 def _line(text: str) -> dict | None:
     try:
-        line = json.loads(text)
+        line = from_json(text)
         Measurement(**line["measurement"])
         return {"lab": str(line["lab"]), "measurement": line["measurement"]}
     except (ValueError, TypeError, KeyError):

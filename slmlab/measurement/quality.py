@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 CONTEXT = 512
-_ROWS = 32  # logits handled at once, so that the work stays in the processor's cache
+_ROWS = 8  # logits handled at once, so that the work stays small and in the processor's cache
 
 
 @dataclass(frozen=True)
@@ -95,23 +95,30 @@ def kl_divergence(
     KL(base || model) = sum over the vocabulary of p_base (log p_base - log p_model), at each
     scored position. Both models must have the same vocabulary; `UsageError` otherwise.
     """
-    import numpy as np
-
     with (
         engines.load(path, context=context) as engine,
         engines.load(base, context=context) as reference,
     ):
-        if engine.vocabulary != reference.vocabulary:
-            raise UsageError(
-                f"{path.name} and {base.name} have different vocabularies; "
-                f"compare a quantised file with the file it was made from."
-            )
-        divergences, same_top = [], []
-        for piece in _chunks(engine, text, chunks, context):
-            logits, _ = _scored(engine, piece)
-            base_logits, _ = _scored(reference, piece)
-            divergences.append(_divergences(base_logits, logits))
-            same_top.append(base_logits.argmax(axis=1) == logits.argmax(axis=1))
+        return divergence(engine, reference, text, chunks, context)
+
+
+def divergence(
+    engine: Engine, reference: Engine, text: str, chunks: int, context: int = CONTEXT
+) -> Divergence:
+    """Measure `kl_divergence` with an engine and its base that are loaded already."""
+    import numpy as np
+
+    if engine.vocabulary != reference.vocabulary:
+        raise UsageError(
+            f"{engine.path.name} and {reference.path.name} have different vocabularies; "
+            f"compare a quantised file with the file it was made from."
+        )
+    divergences, same_top = [], []
+    for piece in _chunks(engine, text, chunks, context):
+        logits, _ = _scored(engine, piece)
+        base_logits, _ = _scored(reference, piece)
+        divergences.append(_divergences(base_logits, logits))
+        same_top.append(base_logits.argmax(axis=1) == logits.argmax(axis=1))
     values = np.concatenate(divergences)
     return Divergence(
         mean=float(values.mean()),

@@ -11,8 +11,18 @@ from slmlab import gguf
 from slmlab.acquisition.llama_cpp_source import source_tree
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import QuantizationError, UsageError
-from slmlab.files import cache_path, locked, sha256, weight_bytes, whole, whole_folder
-from slmlab.quantization.disk import prepare
+from slmlab.files import (
+    cache_path,
+    check_room,
+    kept_as,
+    locked,
+    made_once,
+    sha256,
+    weight_bytes,
+    whole,
+    whole_folder,
+)
+from slmlab.quantization.disk import blame_disk, prepare
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
 """What the weights of a Hugging Face directory can be, with the bytes of one."""
@@ -30,9 +40,8 @@ def as_gguf(source: Path) -> Path:
     contents = "".join(f"{file.name} {sha256(file)}\n" for file in files)
     key = hashlib.sha256(contents.encode()).hexdigest()[:16]
     folder = f"{key}-{version('llama-cpp-python')}"
-    out = cache_path("converted", folder, f"{source.name}.gguf")
-    with locked(out.parent):
-        return out if out.exists() else convert_from_huggingface(source, out)
+    out = kept_as(cache_path("converted", folder, f"{source.name}.gguf"), ".gguf")
+    return made_once(out, lambda out: _convert(source, out))
 
 
 def convert_from_huggingface(directory: Path, out: Path) -> Path:
@@ -42,23 +51,30 @@ def convert_from_huggingface(directory: Path, out: Path) -> Path:
     is llama.cpp's own converter that runs, in a process, at the version of the runtime. Raises
     `QuantizationError` with the converter's reason.
     """
-    directory, out = Path(directory), Path(out)
+    out = Path(out)
+    with locked(out):
+        _convert(Path(directory), out)
+    return out
+
+
+def _convert(directory: Path, out: Path) -> None:
+    """Convert, with the lock of `out` held."""
     if not (directory / "config.json").is_file():
         raise QuantizationError(
             f"{directory} has no config.json; give a Hugging Face model directory or a GGUF file."
         )
-    prepare(out, weight_bytes(directory))
+    check_room(weight_bytes(directory), out.parent, out.name)
     converter = source_tree() / "convert_hf_to_gguf.py"
     # Its own gguf package must come before the one from PyPI, which may be older.
     environment = os.environ | {"PYTHONPATH": str(converter.parent / "gguf-py")}
     print(f"Converting {directory.name} with llama.cpp's converter.", file=sys.stderr)
-    with locked(out), whole(out) as aside:
+    with whole(out) as aside:
         child = finish([sys.executable, converter, directory, "--outfile", aside], environment)
         if child.returncode:
+            blame_disk(out, child.stderr)
             reason = last_words(child.returncode, child.stderr).removeprefix("ERROR:hf-to-gguf:")
             raise QuantizationError(f"{directory.name} could not be converted to GGUF: {reason}")
         gguf.read_header(aside)
-    return out
 
 
 def huggingface_form(source: Path, dtype: str) -> Path:
@@ -70,9 +86,9 @@ def huggingface_form(source: Path, dtype: str) -> Path:
     source = Path(source)
     gguf.read_header(source)
     made_by = f"{sha256(source)[:16]}-transformers-{version('transformers')}"
-    directory = cache_path("huggingface", made_by, f"{source.stem}-{dtype}")
-    with locked(directory):
-        return directory if directory.exists() else to_huggingface(source, directory, dtype)
+    ending = f"-{dtype}"
+    directory = kept_as(cache_path("huggingface", made_by, f"{source.stem}{ending}"), ending)
+    return made_once(directory, lambda directory: to_huggingface(source, directory, dtype))
 
 
 def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Path:
@@ -105,6 +121,7 @@ def _save(path: Path, folder: Path, dtype: str) -> None:
     command = [sys.executable, "-m", "slmlab.quantization.save_huggingface"]
     child = finish([*command, path.resolve(), folder, dtype])
     if child.returncode:
+        blame_disk(folder, child.stderr)
         reason = last_words(child.returncode, child.stderr)
         raise QuantizationError(f"transformers could not read {path.name}: {reason}")
 

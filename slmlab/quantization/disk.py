@@ -1,10 +1,11 @@
-"""Room for a new file, checked before anything is written."""
+"""Room for a new file, checked before anything is written, and looked at where writing failed."""
 
+import errno
 import os
 from pathlib import Path
 
-from slmlab.errors import QuantizationError
-from slmlab.files import check_room
+from slmlab.errors import NoRoom, QuantizationError
+from slmlab.files import check_room, is_full
 
 
 def prepare(path: Path, needed: int) -> None:
@@ -23,3 +24,16 @@ def prepare(path: Path, needed: int) -> None:
     if not os.access(folder, os.W_OK):
         raise QuantizationError(f"The folder {folder} cannot be written to; give another folder.")
     check_room(needed, folder, path.name)
+
+
+def blame_disk(path: Path, said: str = "") -> None:
+    """Raise `NoRoom` if a full disk is why `path` could not be written.
+
+    It is full now, or whoever wrote has `said` so.
+    """
+    if is_full(path.parent) or os.strerror(errno.ENOSPC) in said:
+        raise NoRoom(
+            f"The disk that holds {path.parent} filled up while {path.name} was being written: "
+            f"make room there, or use a folder on another disk (the cache's is set in "
+            f"SLMLAB_CACHE)."
+        )

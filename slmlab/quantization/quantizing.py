@@ -9,13 +9,14 @@ from importlib.metadata import version
 from pathlib import Path
 
 from slmlab import gguf
+from slmlab.acquisition import trust
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
-from slmlab.files import cache_path, locked, sha256, whole
+from slmlab.files import cache_path, kept_as, locked, sha256, whole
 from slmlab.machine import usable_threads
+from slmlab.quantization import llama_quantize
 from slmlab.quantization.convert import as_gguf
-from slmlab.quantization.disk import prepare
-from slmlab.quantization.llama_quantize import MADE_FROM
+from slmlab.quantization.disk import blame_disk, prepare
 from slmlab.quantization.rules import QUANTIZATIONS, known, tensor_types, wanted_types
 
 _TYPE_AT_END = re.compile(rf"[.-](BF16|{'|'.join(QUANTIZATIONS)})$", re.IGNORECASE)
@@ -42,9 +43,9 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     """Quantise a GGUF file, or a Hugging Face directory, to each of `types`.
 
     Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
-    same source is used again: each names the SHA-256 of its source in its metadata. Raises
-    `UsageError` for an unknown type, `InvalidModelFile` for a source that is no model, `NoRoom`
-    on a full disk, and `QuantizationError` where llama.cpp refuses.
+    same source is used again, in the cache also one of another name: each names the SHA-256 of its
+    source in its metadata. Raises `UsageError` for an unknown type, `InvalidModelFile` for a source
+    that is no model, `NoRoom` on a full disk, and `QuantizationError` where llama.cpp refuses.
     """
     types = [known(type) for type in types]
     source = as_gguf(Path(source))
@@ -55,16 +56,22 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     made = []
     for type in types:
         path = folder / f"{stem}-{type}.gguf"
+        if not out:
+            path = kept_as(path, f"-{type}.gguf")
         if path.exists() and path.samefile(source):
             raise QuantizationError(
                 f"{path.name} would overwrite the file it is made from; give another folder."
             )
-        prepare(path, 0 if path.exists() else _size(header, type))
         made_from = f"{digest} {type} {version('llama-cpp-python')}"
-        with locked(path):
-            reused = _says_made_from(path) == made_from
-            seconds = 0.0 if reused else _make(source, type, path, made_from)
-            made.append(_described(type, path, seconds, reused))
+        seconds = 0.0
+        if not (reused := _says_made_from(path) == made_from):
+            prepare(path, 0 if path.exists() else _size(header, type))
+            with locked(path):
+                if not (reused := _says_made_from(path) == made_from):
+                    seconds = _make(source, type, path, made_from)
+                    if trust.is_trusted(source):
+                        trust.trust(path)
+        made.append(_described(type, path, seconds, reused))
     return made
 
 
@@ -77,7 +84,7 @@ def _size(header: gguf.Header, type: str) -> int:
 
 def _says_made_from(path: Path) -> object:
     try:
-        return gguf.read_header(path).metadata.get(MADE_FROM)
+        return gguf.read_header(path).metadata.get(llama_quantize.MADE_FROM)
     except InvalidModelFile:
         return None
 
@@ -91,9 +98,11 @@ def _make(source: Path, type: str, path: Path, made_from: str) -> float:
 
 
 def _run(source: Path, target: Path, type: str, made_from: str) -> float:
-    command = [sys.executable, "-m", "slmlab.quantization.llama_quantize"]
+    # -P, for the script's own folder is no place to look for modules.
+    command = [sys.executable, "-P", llama_quantize.__file__]
     child = finish([*command, source, target, type, str(usable_threads()), made_from])
     if child.returncode:
+        blame_disk(target)
         said = last_words(child.returncode, child.stderr)
         reason = said.rpartition("failed to quantize: ")[2].rstrip(".")
         raise QuantizationError(

@@ -1,6 +1,5 @@
 """Put the progress files of a room together: who is where, and which question stops people."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from slmlab.errors import LabError, UsageError
+from slmlab.files import from_json
 from slmlab.lessons import questions
 from slmlab.notebooks import report
 from slmlab.notebooks.labs import find_labs
@@ -187,10 +187,7 @@ def _alike(label: str) -> Iterator[str]:
 def _read(path: Path) -> dict[str, Answer]:
     if path.stat().st_size > _LARGEST_BYTES:
         raise ValueError("No progress file is so large.")
-    try:
-        kept = json.loads(path.read_text("utf-8-sig"))
-    except RecursionError:
-        raise ValueError("No progress file is nested so deeply.") from None
+    kept = from_json(path.read_text("utf-8-sig"))
     return {title: _answer(entry) for title, entry in kept.items()}
 
 

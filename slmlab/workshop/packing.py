@@ -48,7 +48,7 @@ _COURSE = (
     *("requirements.lock", "requirements-test.lock", "README.md", "CONTRIBUTING.md"),
     *("LICENSE", "LICENSE-PROSE.txt", "Makefile"),
 )
-_NOT_HANDED_OUT = (".ci", "tests")
+_NOT_HANDED_OUT = (".ci", ".github", "tests")
 _LICENCE = re.compile(r"\.dist-info/(licenses/.+|[^/]*(LICEN[CS]E|COPYING|NOTICE)[^/]*)$", re.I)
 _COURSE_LICENCE = "MIT AND CC-BY-4.0; of the texts, see data/texts/README.md"
 _PLATFORM_BYTES = 700_000_000
@@ -135,9 +135,9 @@ def _write(
     folder.mkdir(parents=True)
     _course(folder / "course", _ROOT)
     cached = [_model(file, folder / "cache") for file in files]
-    remarks = wheelhouse.gather(
-        folder / "course" / "requirements.lock", platforms, pythons, folder / "wheels"
-    )
+    lock, wheels = folder / "course" / "requirements.lock", folder / "wheels"
+    remarks = wheelhouse.gather(lock, platforms, pythons, wheels)
+    wheelhouse.allow_built(lock, wheels)
     for fetch, lab in _DOWNLOADS:
         try:
             cached.append(_download(fetch(), folder / "cache"))

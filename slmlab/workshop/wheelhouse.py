@@ -17,8 +17,9 @@ from zipfile import ZipFile
 from slmlab.acquisition.fetching import verify
 from slmlab.acquisition.llama_cpp_source import PACKAGE, SHA256
 from slmlab.environments.guarded import finish, last_words
+from slmlab.environments.lock import pins
 from slmlab.errors import FetchError, UsageError
-from slmlab.files import cache_path, locked, whole_folder
+from slmlab.files import cache_path, locked, sha256, whole_folder
 
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 """The version of Python that is running, as `3.11`."""
@@ -100,15 +101,26 @@ def gather(lock: Path, platforms: Sequence[str], pythons: Sequence[str], folder:
 
 def applying(lock: Path, name: str, release: str) -> list[str]:
     """Return the lines of a lock for a platform and a release of Python, without llama.cpp's."""
-    from packaging.requirements import Requirement
+    from packaging.markers import Marker
 
     markers = PLATFORMS[name].markers(release)
-    lines = [line for line in lock.read_text("utf-8").splitlines() if line[:1] not in ("", "#")]
     return [
-        f"{pin.name}{pin.specifier}"
-        for pin in map(Requirement, lines)
-        if pin.name != PACKAGE and (not pin.marker or pin.marker.evaluate(markers))
+        str(pin)
+        for pin in pins(lock)
+        if pin.name != PACKAGE and (not pin.marker or Marker(pin.marker).evaluate(markers))
     ]
+
+
+def allow_built(lock: Path, wheels: Path) -> None:
+    """Add the hash of llama-cpp-python, where it was built for the hand-out, to a lock's hashes.
+
+    A lock without hashes stays as it is.
+    """
+    text = lock.read_text("utf-8")
+    for wheel in wheels.glob("llama_cpp_python-*.whl"):
+        pin = f"{PACKAGE}=={_pinned(lock)} \\\n"
+        text = text.replace(pin, f"{pin}    --hash=sha256:{sha256(wheel)} \\\n")
+    lock.write_text(text, "utf-8", newline="\n")
 
 
 def llama_cpp_wheel(version: str) -> Path:
@@ -133,14 +145,14 @@ def llama_cpp_wheel(version: str) -> Path:
 def _download_lock(lock: Path, name: str, python: str, folder: Path) -> None:
     """Download what the first and the last release of a Python version need."""
     first, last = (f"{python}.{release}" for release in (0, 99))
-    pins = applying(lock, name, first)
-    torch = [pin for pin in pins if pin.startswith("torch==")]
+    lines = applying(lock, name, first)
+    torch = [line for line in lines if line.startswith("torch==")]
     if torch and name.startswith("linux"):
         cpu_only = ("--retries", "0", "--timeout", "15", "--index-url", _PYTORCH_CPU)
         with suppress(FetchError):
             _download(torch, folder, "--no-deps", *_for(name, first), *cpu_only)
-    _download(pins, folder, "--no-deps", *_for(name, first))
-    if besides := [pin for pin in applying(lock, name, last) if pin not in pins]:
+    _download(lines, folder, "--no-deps", *_for(name, first))
+    if besides := [line for line in applying(lock, name, last) if line not in lines]:
         _download(besides, folder, "--no-deps", *_for(name, last))
     for wheel in folder.glob("torch-*linux*.whl"):
         if any(file.endswith(_CUDA) for file in ZipFile(wheel).namelist()):
@@ -176,12 +188,16 @@ def _llama_cpp(version: str, name: str, pythons: Sequence[str], folder: Path) ->
 
 def _pinned(lock: Path) -> str:
     """Return the version of llama-cpp-python in a lock."""
-    lines = lock.read_text("utf-8").splitlines()
-    return next(line.partition("==")[2] for line in lines if line.startswith(f"{PACKAGE}=="))
+    return next(pin.version for pin in pins(lock) if pin.name == PACKAGE)
 
 
-def _download(packages: Sequence[str], folder: Path, *options: str) -> None:
-    _pip(["download", "--dest", folder, "--find-links", folder, *options, *packages], folder.parent)
+def _download(lines: Sequence[str], folder: Path, *options: str) -> None:
+    """Let pip download what the lines of a requirements file ask for."""
+    with TemporaryDirectory(dir=folder.parent, prefix=".wanted-") as aside:
+        wanted = Path(aside, "requirements.txt")
+        wanted.write_text("\n".join(lines), "utf-8")
+        command = ["download", "--dest", folder, "--find-links", folder, *options]
+        _pip([*command, "--requirement", wanted], folder.parent)
 
 
 def _pip(command: Sequence[str | Path], beside: Path, **variables: str) -> None:
@@ -194,6 +210,8 @@ def _pip(command: Sequence[str | Path], beside: Path, **variables: str) -> None:
         )
     if done.returncode:
         reason = last_words(done.returncode, done.stderr).removeprefix("ERROR: ")
+        if "DO NOT MATCH THE HASHES" in done.stderr:
+            reason = "a package that came is not the one in the lock"
         raise FetchError(
             f"pip could not get all that has to be packed ({reason}); connect to a network, or "
             f"name another package index in PIP_INDEX_URL."

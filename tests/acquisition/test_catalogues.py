@@ -9,7 +9,7 @@ from datetime import date
 import pytest
 
 from slmlab.acquisition import azure_models, compare, mirror, search_models
-from slmlab.errors import NotPossibleHere, UnknownModel
+from slmlab.errors import FetchError, NotPossibleHere, UnknownModel
 from slmlab.tiers import cards
 
 ON_HUB = [
@@ -215,3 +215,28 @@ class TestCompare:
     def test_unknown_name(self):
         with pytest.raises(UnknownModel):
             compare(["no-such-model"])
+
+
+class TestAHubThatAnswersWrongly:
+    @pytest.fixture(params=["not JSON", "[1]", '{"id": 5}', '[{"safetensors": {"total": 1}}]'])
+    def wrong(self, request, monkeypatch):
+        class Wrong(mirror.Handler):
+            def _answer(self):
+                body = request.param.encode()
+                self._head(200, {"Content-Type": "text/html", "Content-Length": len(body)})
+                if self.command == "GET":
+                    self.wfile.write(body)
+
+        with mirror.serve({}, Wrong) as running:
+            monkeypatch.setenv("HF_ENDPOINT", running.address)
+            monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+            yield running
+
+    def test_is_said_in_a_sentence(self, wrong):
+        with pytest.raises(FetchError, match="did not give its list of models") as refused:
+            search_models(offline=False)
+        assert "\n" not in str(refused.value)
+
+    def test_is_replaced_by_the_snapshot(self, wrong, capsys):
+        assert set(search_models().how) == {"recorded"}
+        assert "Shown is what was recorded, for the Hugging Face Hub" in capsys.readouterr().out

@@ -198,6 +198,16 @@ class TestASharedCache:
         assert fetch("tiny").path.parent == home
 
 
+@pytest.mark.parametrize(
+    "record", ["[" * 100_000, "[]", "{}", '{"file": 3}', '{"file": "../outside.gguf", "bytes": 3}']
+)
+def test_a_record_that_is_none_names_no_model(home, record):
+    home.mkdir(parents=True)
+    home.with_name("outside.gguf").write_bytes(bytes(3))
+    (home / "model.json").write_text(record)
+    assert not fetching.is_here("tiny")
+
+
 class TestAMirror:
     def test_gives_the_file_with_the_hash_of_its_metadata(
         self, on_hub, use, tmp_path, monkeypatch, home
@@ -471,3 +481,10 @@ def test_verify_says_which_file_and_both_hashes(tmp_path):
 def test_the_default_model_is_the_pinned_file(smollm2):
     assert sha256(smollm2) == card("smollm2-135m-instruct").wheel_sha256
     assert smollm2.stat().st_size == 98_362_432
+
+
+@pytest.mark.parametrize("record", ['"tiny"', "[]", "[" * 5000 + "]" * 5000, '{"file": "../x"}'])
+def test_a_record_that_is_none_is_no_model(tiny, home, record):
+    home.mkdir(parents=True)
+    (home / "model.json").write_text(record)
+    assert fetching._cached(tiny, home) is None

@@ -2,8 +2,14 @@
 
 import socket
 import threading
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
 
 from slmlab.acquisition import hub, mirror
+from slmlab.acquisition.arrival import Unavailable
+from slmlab.tiers import card
 
 
 def test_a_mirror_is_a_hub(monkeypatch):
@@ -38,3 +44,17 @@ def test_a_name_that_is_looked_up_for_ever_is_offline(monkeypatch):
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60))
     assert not hub.online(seconds=0.2)
     over.set()
+
+
+@pytest.mark.parametrize("name", ["../../escaped", "/escaped", "", "A" * 64, "a" * 65])
+def test_a_hash_that_is_none_names_no_folder(tmp_path, monkeypatch, name):
+    """The Hub's hash names the folder of what is being downloaded, and may come from anybody."""
+    file = SimpleNamespace(rfilename="tiny.gguf", lfs=SimpleNamespace(sha256=name, size=1))
+    told = SimpleNamespace(sha="1" * 40, siblings=[file])
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: told)
+    model = replace(
+        card("smollm2-135m-instruct"), gguf_repository="a/b", gguf_file="tiny.gguf", wheel_sha256=""
+    )
+    with pytest.raises(Unavailable, match="gives no usable hash"):
+        hub.download(model, tmp_path, offline=False)
+    assert list(tmp_path.iterdir()) == []

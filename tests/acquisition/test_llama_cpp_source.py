@@ -1,6 +1,7 @@
 """llama.cpp's source: of the installed version, verified, whole, and fetched once."""
 
 import io
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -64,11 +65,24 @@ def test_only_what_is_needed_is_unpacked_and_only_once(cache, tmp_path, monkeypa
     assert f"llama-cpp-python=={VERSION}" in calls[0]
 
 
+def test_what_a_killed_download_left_goes_with_the_next(cache, tmp_path, monkeypatch):
+    made = package(tmp_path, ["vendor/llama.cpp/convert_hf_to_gguf.py"])
+    pip_that_gives(monkeypatch, made)
+    with monkeypatch.context() as killed, pytest.raises(VerificationError):
+        killed.setattr(shutil, "rmtree", lambda *_, **__: None)
+        source_tree()
+    (left,) = cache.glob(".*/*.tar.gz")
+    monkeypatch.setattr(llama_cpp_source, "SHA256", {VERSION: sha256(made)})
+    source_tree()
+    assert not left.exists()
+
+
 def test_wrong_package_is_refused_and_nothing_is_left(cache, tmp_path, monkeypatch):
     pip_that_gives(monkeypatch, package(tmp_path, ["vendor/llama.cpp/evil.py"]))
     with pytest.raises(VerificationError, match="not the package that is pinned"):
         source_tree()
     assert not (cache / f"llama.cpp-{VERSION}").exists()
+    assert not list(cache.glob(".*/*.tar.gz"))
 
 
 def test_package_that_leaves_its_folder_is_refused(cache, tmp_path, monkeypatch):

@@ -375,3 +375,9 @@ def test_transformers_loads_from_it(tmp_path):
             HF_HUB_OFFLINE="0",
         )
     assert json.loads(loaded) == [[[1, 2]], "hello", float(made)]
+
+
+def test_a_request_of_any_length_is_remembered_in_a_line(running):
+    answer, _ = ask(running, "GET", f"/{'a' * 60_000}", {"Range": "b" * 60_000})
+    assert answer.status == 404
+    assert [len(request) for request in running.requests] == [500]

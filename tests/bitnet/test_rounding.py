@@ -6,6 +6,7 @@ import pytest
 from slmlab import gguf, measurement
 from slmlab.bitnet import checkpoint, export, rounding
 from slmlab.errors import QuantizationError
+from slmlab.files import lock_file
 
 
 @pytest.fixture
@@ -34,6 +35,13 @@ def test_the_file_is_made_once_and_as_large_as_before(small):
     assert rounded.stat().st_size == small.stat().st_size
     header = gguf.read_header(small).data_offset
     assert rounded.read_bytes()[:header] == small.read_bytes()[:header]
+
+
+def test_what_is_made_serves_where_there_can_be_no_lock(small):
+    rounded = rounding.rounded_copy(small)
+    lock_file(rounded).unlink()
+    lock_file(rounded).mkdir()
+    assert rounding.rounded_copy(small) == rounded
 
 
 def test_a_model_that_is_three_valued_already_is_not_harmed(tmp_path, monkeypatch):

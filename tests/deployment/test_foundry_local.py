@@ -397,3 +397,8 @@ def test_it_leaves_nothing_in_the_home_folder(folder, tmp_path, monkeypatch):
     command = [sys.executable, "-m", "slmlab.deployment.foundry_local_ask", folder, "Hi", "ours"]
     assert offline.run(command).code == 0
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_a_request_nested_too_deeply_is_refused():
+    with pytest.raises(Refusal, match="not valid JSON"):
+        read_request(b"[" * 5000 + b"]" * 5000, "m:1")

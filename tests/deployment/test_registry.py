@@ -172,6 +172,13 @@ def test_damage_in_a_partial_file_is_fetched_again(device, model, tmp_path):
     assert contents(two.path("tiny")) == contents(model)
 
 
+def test_what_a_killed_addition_left_goes_with_the_next(device, model, tmp_path):
+    left = tmp_path / "device" / "tiny" / f".1.{'0f' * 16}.part"
+    left.mkdir(parents=True)
+    device("device").add(model, "tiny")
+    assert not left.exists()
+
+
 def test_a_process_that_is_killed_in_the_middle_leaves_nothing_half(tmp_path, model):
     central = (tmp_path / "central").as_uri()
     one = Registry(tmp_path / "one", central)
@@ -278,6 +285,7 @@ def test_a_registered_model_that_was_changed_on_the_device_is_not_published(devi
 UNSAFE = [
     *("../../evil", "/etc/evil", "//etc/evil", "a/../../evil", "c:evil", "..\\evil", "", "."),
     *("registry.json", "Registry.json", "registry.json/evil", "./evil", "a//evil", "a/./evil"),
+    *("weights.bin/evil", "con/evil", "evil.", "evil ", "evil\n", "evil/" * 99 + "evil"),
 ]
 
 
@@ -403,9 +411,10 @@ def test_a_manifest_that_is_none_is_refused(device, model, central):
     with pytest.raises(VerificationError, match="manifest of version 2 of tiny"):
         two.synchronise("tiny")
     store.rm(f"{root}/models/tiny/2.json")
-    store.pipe_file(f"{root}/models/tiny/1.json", b'{"name": "tiny"}')
-    with pytest.raises(VerificationError, match="manifest of version 1 of tiny"):
-        two.synchronise("tiny")
+    for none in (b'{"name": "tiny"}', b'"tiny"', b"[" * 5000 + b"]" * 5000):
+        store.pipe_file(f"{root}/models/tiny/1.json", none)
+        with pytest.raises(VerificationError, match="manifest of version 1 of tiny"):
+            two.synchronise("tiny")
 
 
 def test_names_and_folders_that_are_none_are_refused(device, model, tmp_path):

@@ -56,3 +56,20 @@ def test_what_a_template_does_not_take_is_said_in_a_sentence(template):
     parts = [{"role": "user", "content": [{"type": "text", "text": "hello"}]}]
     with pytest.raises(EngineError, match="The chat template of tiny does not take these messages"):
         render(template, parts, "tiny")
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 1 // 0 }}",
+        "{{ messages[0].content.nothing.at.all }}",
+        "{{ messages['a']['b'] }}",
+        "{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}",
+        "{% if a %}" * 200 + "{% endif %}" * 200,
+    ],
+    ids=["a division", "no attribute", "no key", "without end", "too deep"],
+)
+def test_whatever_a_models_template_does_is_said_in_a_sentence(template):
+    with pytest.raises(EngineError, match="The chat template of tiny does not take") as refused:
+        render(template, ASK, "tiny")
+    assert "\n" not in str(refused.value)

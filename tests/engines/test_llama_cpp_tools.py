@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from slmlab import cache as kept
+from slmlab import marks
 from slmlab.acquisition.llama_cpp_source import source_tree
 from slmlab.engines import llama_cpp_tools as tools
 from slmlab.errors import EngineError, NotPossibleHere, UsageError
@@ -97,6 +99,16 @@ def test_a_tool_is_built_once_and_runs(cache, tmp_path, monkeypatch, capsys):
     assert "100 % built" in capsys.readouterr().err
     (tmp_path / "bin" / "cmake").write_text(NO_COMPILER)
     assert tools.build(["llama-bench"]) == built, "what is there is not built again"
+
+
+@posix
+def test_a_tool_that_was_found_is_not_pruned_before_it_runs(cache, tmp_path, monkeypatch):
+    programs(monkeypatch, tmp_path / "bin", CMAKE)
+    tools.build(["llama-bench"])
+    shutil.rmtree(cache / marks.FOLDER)  # as if another process had built it
+    assert kept.items()[0].used_by == ()
+    tools.find("llama-bench")
+    assert kept.prune(0).removed == ()
 
 
 @posix

@@ -9,6 +9,7 @@ import pytest
 
 from slmlab.engines import onnx
 from slmlab.errors import EngineError, InvalidModelFile, QuantizationError
+from slmlab.files import lock_file
 
 
 @pytest.fixture(scope="module")
@@ -126,6 +127,20 @@ def test_a_window_in_the_form_of_genai_is_no_obstacle(tmp_path):
     (tmp_path / "model.onnx").write_bytes(bytes(100))
     needed = onnx._needed_bytes(tmp_path, {"decoder": sizes | window}, context=32)
     assert needed == 100 + 2 * 2 * 4 * 8 * 32 * 4
+
+
+def test_what_is_made_serves_where_there_can_be_no_lock(tmp_path, monkeypatch):
+    def builder(command, environment):
+        Path(command[command.index("-o") + 1]).mkdir()
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(onnx, "cache_path", tmp_path.joinpath)
+    monkeypatch.setattr(onnx, "huggingface_form", lambda *_: tmp_path / "key" / "model-float32")
+    monkeypatch.setattr(onnx, "finish", builder)
+    made = onnx.prepare(tmp_path / "model.gguf", "int4")
+    lock_file(made).unlink()
+    lock_file(made).mkdir()
+    assert onnx.prepare(tmp_path / "model.gguf", "int4") == made
 
 
 def test_a_builder_that_fails_leaves_its_reason_and_no_folder(tmp_path, monkeypatch):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from pathlib import Path
 
 import psutil
 import pytest
@@ -202,12 +203,12 @@ def test_a_disk_that_fills_up_is_the_reason(tiny, monkeypatch):
 
 
 @pytest.fixture
-def steps(tiny, monkeypatch):
+def steps(tiny, tmp_path, monkeypatch):
     """What pip is asked for, where the list has PyTorch and only its build for CUDA is found."""
     asked = []
 
     def pip(environment, command):
-        asked.append(command[-1])
+        asked.append(command[-1].name if isinstance(command[-1], Path) else command[-1])
         if making._PYTORCH_CPU in command:
             raise EnvironmentFailed("not there")
         library = making._packages(environment) / "torch" / "lib" / "libtorch_cuda.so"
@@ -216,7 +217,8 @@ def steps(tiny, monkeypatch):
 
     monkeypatch.setattr(making, "_do", pip)
     monkeypatch.setattr(sys, "platform", "linux")
-    tiny.requirements.write_text("torch==2.13.0\n")
+    tiny.requirements.write_text("torch==2.13.0 \\\n    --hash=sha256:12\n")
+    (tmp_path / "new").mkdir()
     return asked
 
 
@@ -225,14 +227,22 @@ def test_the_libraries_of_nvidia_are_announced(tiny, tmp_path, steps, capsys):
     assert (
         "NVIDIA's libraries, which the other one needs, take up to 6 GB" in capsys.readouterr().err
     )
-    assert steps == ["torch==2.13.0", tiny.requirements, "torch==2.13.0"]
+    assert steps == ["torch.txt", "tiny.txt", "torch==2.13.0"]
+    assert (tmp_path / "new/torch.txt").read_text() == "torch==2.13.0 --hash=sha256:12"
 
 
 def test_the_libraries_of_nvidia_need_room(tiny, tmp_path, steps, monkeypatch):
     monkeypatch.setattr(making, "_NVIDIA_BYTES", 10**18)
     with pytest.raises(NoRoom, match="PyTorch with NVIDIA's libraries needs"):
         making._install(environments.Environment("tiny", tmp_path / "new"), tiny)
-    assert steps == ["torch==2.13.0", tiny.requirements]
+    assert steps == ["torch.txt", "tiny.txt"]
+
+
+def test_a_package_that_is_not_the_one_on_the_list_is_refused(tiny):
+    tiny.requirements.write_text(f"tiny==1.0 --hash=sha256:{64 * '0'}\n")
+    with pytest.raises(EnvironmentFailed, match="came is not the one that is locked"):
+        environments.ensure("tiny")
+    assert environments.status("tiny") == "absent"
 
 
 def test_a_full_disk_ends_the_making_at_once(tiny, monkeypatch):

@@ -90,3 +90,12 @@ def test_nothing_half_written_is_left_behind(tmp_path):
     progress.remember(verdict("correct"))
     left = {path.name for path in Path(tmp_path).iterdir()}
     assert left <= {"progress.json", ".progress.json.lock"}
+
+
+@pytest.mark.parametrize(
+    "attempts", ["Infinity", "1e999", '"many"', "null", "[" * 5000 + "]" * 5000]
+)
+def test_what_no_verdict_has_is_no_progress(attempts):
+    entry = f'{{"outcome": "correct", "attempts": {attempts}, "last": ""}}'
+    progress.progress_file().write_text(f'{{"tiers.q1": {entry}}}')
+    assert progress.read() == {}

@@ -33,6 +33,7 @@ def test_a_damaged_line_is_left_out():
     keep([ROW], "01_tiers")
     path = own_folder() / "measurements.jsonl"
     with path.open("a", encoding="utf-8") as file:
+        file.write("[" * 5000 + "]" * 5000 + "\n")
         file.write('{"lab": "02", "measurement": {"subject": "half a li')
     assert kept() == {"01_tiers": [ROW]}
 

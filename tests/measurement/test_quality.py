@@ -2,6 +2,7 @@
 
 import math
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from slmlab.measurement import quality
 class Recorder:
     """Stands for an engine; remembers what it was asked to read."""
 
-    vocabulary = 4
+    path, vocabulary = Path("recorder.gguf"), 4
 
     def __init__(self, start=None):
         self.start, self.read, self.cleared = start, [], 0
@@ -82,6 +83,21 @@ def test_divergence_is_the_definition_row_by_row():
 def test_a_model_does_not_diverge_from_itself():
     logits = np.random.default_rng(1).normal(size=(3, 50)).astype(np.float32)
     assert quality._divergences(logits, logits) == pytest.approx([0, 0, 0], abs=1e-6)
+
+
+def test_a_base_that_is_loaded_serves_one_model_after_another():
+    words, base = "a " * 12, Recorder()
+    for model in (Recorder(), Recorder()):
+        found = quality.divergence(model, base, words, 2, 5)
+        assert (found.mean, found.same_top_token, found.tokens_scored) == (0, 1, 4)
+    assert base.read == 2 * model.read
+
+
+def test_models_with_different_vocabularies_are_not_compared():
+    other = Recorder()
+    other.vocabulary = 5
+    with pytest.raises(UsageError, match=r"recorder\.gguf and recorder\.gguf have different voc"):
+        quality.divergence(other, Recorder(), "a " * 12, 1, 5)
 
 
 def test_chunks_follow_each_other_without_overlap():

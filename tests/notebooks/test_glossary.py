@@ -146,7 +146,7 @@ def test_a_term_is_first_met_where_the_course_explains_it(uses, term, lab):
         ("bias", "01 06"),
         ("block (of weights or tokens)", "01 03 04 05 09"),
         ("group (of weights)", "06"),
-        ("node", "05 12"),
+        ("node", "04 05 12"),
         ("pass (in Olive)", "05"),
         ("recipe", "02 03"),
         ("roof", "03 04 06"),

@@ -127,6 +127,14 @@ def test_it_runs_again_where_a_model_that_it_made_is_gone(fake, tmp_path):
     assert not record.exists(), "Olive would not make again what it remembers"
 
 
+def test_what_a_killed_workflow_left_goes_with_the_next_one_whichever_it_is(fake, tmp_path):
+    environment = fake()
+    left = tmp_path / "olive" / environment.path.name / f".another.{'0f' * 16}.part"
+    (left / "output").mkdir(parents=True)
+    olive.run(workflow(tmp_path))
+    assert not left.exists()
+
+
 def test_steps_are_read_from_what_olive_wrote(fake, tmp_path):
     fake()
     made = olive.run(workflow(tmp_path))

@@ -1,6 +1,7 @@
 """GGUF to Hugging Face and back, and the three families that the course names."""
 
 import json
+import os
 import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from slmlab import cache
 from slmlab.engines import llama_cpp
 from slmlab.errors import InvalidModelFile, QuantizationError, UsageError
+from slmlab.files import lock_file
 from slmlab.gguf import Array, inspect, read_header
 from slmlab.measurement import text
 from slmlab.quantization import (
@@ -95,10 +98,12 @@ def test_weights_are_dequantised_to_the_type_asked_for(smollm2, dtype, name):
 
 
 @pytest.mark.slow
-def test_the_same_file_is_dequantised_once(smollm2, monkeypatch):
+def test_the_same_file_is_dequantised_once_under_whatever_name(smollm2, tmp_path, monkeypatch):
     made = huggingface_form(smollm2, "float32")
     monkeypatch.setattr(convert, "to_huggingface", None)  # calling it would fail
-    assert huggingface_form(smollm2, "float32") == made
+    (tmp_path / "twin.gguf").symlink_to(smollm2)
+    for source in (smollm2, tmp_path / "twin.gguf"):
+        assert huggingface_form(source, "float32") == made
 
 
 @pytest.mark.slow
@@ -162,15 +167,25 @@ def test_two_programs_that_ask_at_once_convert_once(tmp_path, own_conversions, m
     def slowly(source, out):
         converted.append(out)
         time.sleep(0.5)
-        out.parent.mkdir(parents=True, exist_ok=True)
         out.touch()
-        return out
 
-    monkeypatch.setattr(convert, "convert_from_huggingface", slowly)
+    monkeypatch.setattr(convert, "_convert", slowly)
     with ThreadPoolExecutor(2) as both:
         first, second = both.map(convert.as_gguf, [source, source])
     assert first == second
     assert converted == [first]
+
+
+def test_a_conversion_in_use_is_not_the_oldest_of_the_cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(convert, "_convert", lambda source, out: out.touch())
+    (tmp_path / "model").mkdir()
+    made = convert.as_gguf(tmp_path / "model")
+    os.utime(lock_file(made), (0, 0))
+    convert.as_gguf(tmp_path / "model")
+    (item,) = cache.items()
+    assert item.name == made.relative_to(tmp_path / "cache").as_posix()
+    assert item.last_used == pytest.approx(time.time(), abs=60)
 
 
 @pytest.mark.slow

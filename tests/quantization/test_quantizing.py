@@ -7,7 +7,7 @@ import pytest
 
 from slmlab.errors import InvalidModelFile, NoRoom, QuantizationError, UsageError
 from slmlab.gguf import inspect, read_header
-from slmlab.quantization import quantize, quantizing
+from slmlab.quantization import disk, quantize, quantizing
 
 
 @pytest.mark.slow
@@ -43,6 +43,21 @@ def test_same_source_is_quantised_once(smollm2, tmp_path):
     (again,) = quantize(smollm2, ["Q4_0"], tmp_path)
     assert (first.reused, again.reused, again.seconds) == (False, True, 0.0)
     assert (again.path, again.bytes, again.fell_back) == (first.path, first.bytes, first.fell_back)
+
+
+@pytest.mark.slow
+def test_the_cache_goes_by_what_a_source_holds_and_not_by_its_name(smollm2, tmp_path, monkeypatch):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
+    twin, other = tmp_path / "twin.gguf", tmp_path / "other" / smollm2.name
+    shutil.copy(smollm2, twin)
+    changed = bytearray(smollm2.read_bytes())
+    changed[-1] ^= 1
+    other.parent.mkdir()
+    other.write_bytes(changed)
+    made, same, another = (quantize(source, ["Q4_0"])[0] for source in (smollm2, twin, other))
+    assert (made.reused, same.reused, another.reused) == (False, True, False)
+    assert same.path == made.path
+    assert another.path != made.path and another.path.name == made.path.name
 
 
 @pytest.mark.slow
@@ -114,3 +129,11 @@ def test_folder_that_cannot_be_made_is_refused(smollm2, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(QuantizationError, match="cannot be made"):
         quantize(smollm2, ["Q4_0"], tmp_path / "file" / "folder")
+
+
+def test_a_disk_that_filled_up_is_why_a_file_could_not_be_written(tmp_path, monkeypatch):
+    disk.blame_disk(tmp_path / "model.gguf")
+    usage = namedtuple("usage", "total used free")(2, 1, 4096)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage)
+    with pytest.raises(NoRoom, match=r"filled up while model\.gguf was being written: make room"):
+        disk.blame_disk(tmp_path / "model.gguf")

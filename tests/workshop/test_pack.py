@@ -21,11 +21,14 @@ from slmlab.files import sha256
 from slmlab.notebooks.labs import LABS
 from slmlab.workshop import packing, wheelhouse
 
-LOCK = """\
+LOCK = f"""\
 # a lock
-first==1.0
-llama-cpp-python==0.3.36
-only-there==1.0 ; sys_platform == 'nowhere'
+first==1.0 \\
+    --hash=sha256:{{first}}
+llama-cpp-python==0.3.36 \\
+    --hash=sha256:{64 * "0"}
+only-there==1.0 ; sys_platform == 'nowhere' \\
+    --hash=sha256:{64 * "0"}
 """
 BUILD_SYSTEM = "[build-system]\nrequires=[]\nbuild-backend='backend'\nbackend-path=['{}']\n"
 FILES_MODULE = """
@@ -69,7 +72,6 @@ COURSE = {
     "slmlab/__init__.py": "",
     "slmlab/files.py": FILES_MODULE,
     "pyproject.toml": BUILD_SYSTEM.format("labs"),
-    "requirements.lock": LOCK,
     ".env": "secret",
 }
 
@@ -105,6 +107,8 @@ def prepare(room: Path, monkeypatch) -> Path:
         (room / "course" / name).write_text(text)
     for name in ("first", "hatchling", "editables"):
         publish(room / "index", name)
+    first = sha256(room / "index/first-1.0-py3-none-any.whl")
+    (room / "course/requirements.lock").write_text(LOCK.format(first=first))
     publish(room / "cache/wheels/llama-cpp-python-0.3.36", "llama-cpp-python", "0.3.36")
     converter = room / "cache/converter-1"
     converter.mkdir()
@@ -279,6 +283,12 @@ class TestWholeOrNotAtAll:
             packing.pack(room / "stick", archive=archive)
         assert self.left(room) == []
 
+    def test_a_package_that_is_not_the_one_in_the_lock(self, room):
+        publish(room / "index", "first", licence="License: another")
+        with pytest.raises(FetchError, match="that came is not the one in the lock"):
+            packing.pack(room / "stick")
+        assert self.left(room) == []
+
     def test_no_room(self, room, without_pip, monkeypatch):
         nearly_full = shutil.disk_usage(room)._replace(free=2_000_000)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
@@ -342,6 +352,11 @@ class TestInstalling:
             assert (done.returncode, said in done.stderr) == (1, True), done.stderr
             manifest.write_text(kept)
 
+    def test_takes_the_llama_cpp_that_was_built_for_it(self, stick):
+        lock = (stick / "course/requirements.lock").read_text()
+        built = sha256(stick / "wheels/llama_cpp_python-0.3.36-py3-none-any.whl")
+        assert f"llama-cpp-python==0.3.36 \\\n    --hash=sha256:{built} \\\n" in lock
+
     @pytest.mark.slow
     def test_that_fails_leaves_nothing(self, stick, tmp_path):
         (stick / "wheels/first-1.0-py3-none-any.whl").unlink()
@@ -393,7 +408,9 @@ later==1 ; python_full_version >= '3.11.5'
 mac==1 ; sys_platform == 'darwin'
 windows==1 ; os_name == 'nt'
 arm==1 ; platform_machine == 'aarch64' or platform_machine == 'arm64'
-newer==1 ; python_version >= '3.12'
+newer==1 ; python_version >= '3.12' \\
+    --hash=sha256:12 \\
+    --hash=sha256:34
 llama-cpp-python==0.3.36
 """
 

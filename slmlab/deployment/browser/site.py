@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 from slmlab.deployment.browser import wllama
 from slmlab.deployment.server import HOST
+from slmlab.files import from_json
 from slmlab.machine import usable_threads
 
 ISOLATION = {
@@ -171,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
         """Say nothing on stderr; the site keeps the requests."""
 
     def _answer(self) -> None:
-        path = unquote(urlsplit(self.path).path)
+        path = unquote(self.path.partition("?")[0])
         if not self._is_for_us():
             self._say(403)
         elif path == "/plan.json":
@@ -199,7 +200,7 @@ class _Handler(BaseHTTPRequestHandler):
         if int(length) > _LARGEST_REPORT:
             return 413
         try:
-            report = json.loads(self.rfile.read(int(length)))
+            report = from_json(self.rfile.read(int(length)))
         except ValueError:
             return 400
         if not isinstance(report, dict):

@@ -6,7 +6,7 @@ import tarfile
 from pathlib import Path
 
 from slmlab.acquisition import npm
-from slmlab.files import cache_path, check_room, locked, unpack, whole_folder
+from slmlab.files import cache_path, check_room, made_once, unpack, whole_folder
 
 VERSION = "3.8.1"
 INTEGRITY = (
@@ -24,15 +24,15 @@ def fetch() -> Path:
     Raises `FetchError` where no registry can be reached, `VerificationError` where it gives
     another package, and `NoRoom`.
     """
-    home = cache_path(f"wllama-{VERSION}")
-    with locked(home):
-        if not home.is_dir():
-            check_room(_UNPACKED_BYTES, home, "wllama")
-            print(f"Fetching wllama {VERSION} (5.8 MB, once).", file=sys.stderr)
-            package = npm.download("@wllama/wllama", VERSION, INTEGRITY)
-            with whole_folder(home) as folder:
-                _unpack(package, folder)
-    return home
+    return made_once(cache_path(f"wllama-{VERSION}"), _make)
+
+
+def _make(home: Path) -> None:
+    check_room(_UNPACKED_BYTES, home, "wllama")
+    print(f"Fetching wllama {VERSION} (5.8 MB, once).", file=sys.stderr)
+    package = npm.download("@wllama/wllama", VERSION, INTEGRITY)
+    with whole_folder(home) as folder:
+        _unpack(package, folder)
 
 
 def _unpack(package: bytes, folder: Path) -> None:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
@@ -23,6 +23,7 @@ from slmlab.deployment.ollama_stand_in.requests import (
     Copy,
     Create,
     Generate,
+    Message,
     Named,
     Stream,
 )
@@ -31,6 +32,7 @@ from slmlab.deployment.ollama_stand_in.store import Model, Store, full_name, now
 from slmlab.errors import SlmlabError
 
 _OURS = ["127.0.0.1", "localhost"]
+_LARGEST_REQUEST = 2**24  # without a blob, which goes to the disk piece by piece
 
 _UNKNOWN = ("format", "tools", "images", "suffix", "context", "logprobs", "think")
 
@@ -82,7 +84,7 @@ class StandIn:
             raise Failure("the stand-in reads no images")
 
         def prompt(runner: Runner, wanted: dict[str, Any]) -> list[int]:
-            told = [{"role": message.role, "content": message.content} for message in ask.messages]
+            told = _plain(ask.messages)
             messages = [*model.messages, *told]
             if model.system and told[0]["role"] != "system":
                 messages.insert(0, {"role": "system", "content": model.system})
@@ -119,7 +121,7 @@ class StandIn:
             system=ask.system or base.system,
             license=licence or base.license,
             parameters={**base.parameters, **ask.parameters},
-            messages=ask.messages or base.messages,
+            messages=_plain(ask.messages) or base.messages,
         )
         yield {"status": f"using existing layer {model.weights.replace('-', ':')}"}
         yield {"status": "writing manifest"}
@@ -240,7 +242,13 @@ class StandIn:
 def app(store: Store, settings: Settings) -> FastAPI:
     """Return the web application; it answers nobody but this machine."""
     ours_only = [Depends(_from_no_other_site)]
-    serving = FastAPI(docs_url=None, redoc_url=None, openapi_url=None, dependencies=ours_only)
+    serving = FastAPI(
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        redirect_slashes=False,
+        dependencies=ours_only,
+    )
     serving.add_middleware(TrustedHostMiddleware, allowed_hosts=_OURS)
     stand_in = StandIn(store, settings)
 
@@ -249,7 +257,7 @@ def app(store: Store, settings: Settings) -> FastAPI:
     async def failed(request: Request, problem: Exception) -> Response:
         if not isinstance(problem, SlmlabError):
             problem = Failure("internal server error", 500)
-        openai = request.url.path.startswith("/v1/")
+        openai = request.scope["path"].startswith("/v1/")
         said = _openai_error(problem) if openai else {"error": str(problem)}
         return JSONResponse(said, status(problem))
 
@@ -339,21 +347,36 @@ def app(store: Store, settings: Settings) -> FastAPI:
 
 def _from_no_other_site(origin: Annotated[str | None, Header()] = None) -> None:
     """Refuse what a web page from elsewhere asks, as Ollama does: there is no key to stop it."""
-    if origin and urlsplit(origin).hostname not in _OURS:
+    if origin and not _is_ours(origin):
         raise Failure("origin not allowed", 403)
+
+
+def _is_ours(origin: str) -> bool:
+    try:
+        return urlsplit(origin).hostname in _OURS
+    except ValueError:
+        return False
 
 
 async def _read(request: Request, kind: type[Kind]) -> Kind:
     """Return a request's body, whatever type it says it has; raise `Failure` for a wrong one."""
-    body = await request.body()
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _LARGEST_REQUEST:
+            raise Failure(f"request is larger than {_LARGEST_REQUEST} bytes", 413)
     if not body.strip():
         raise Failure("missing request body")
     try:
-        return kind.model_validate_json(body)
+        return kind.model_validate_json(bytes(body))
     except ValidationError as problem:
         wrong = problem.errors(include_input=False, include_url=False, include_context=False)[0]
         where = ".".join(map(str, wrong["loc"]))
         raise Failure(f"{where}: {wrong['msg']}" if where else wrong["msg"]) from None
+
+
+def _plain(messages: Iterable[Message]) -> prompts.Messages:
+    return [{"role": message.role, "content": message.content} for message in messages]
 
 
 def _in_parts(kind: type[Stream], answer: Callable[[Any], Parts]) -> Callable:

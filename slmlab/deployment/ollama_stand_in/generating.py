@@ -54,7 +54,7 @@ def options(*layers: dict[str, Any]) -> dict[str, Any]:
         if name == "stop":
             value = [value] if isinstance(value, str) else value
         wanted = (int, float) if isinstance(DEFAULTS[name], float) else type(DEFAULTS[name])
-        if not isinstance(value, wanted) or isinstance(value, bool):
+        if not isinstance(value, wanted) or isinstance(value, bool) or not _is_number(value):
             raise Failure(f'option "{name}" must be of type {type(DEFAULTS[name]).__name__}')
         merged[name] = value
     if not all(isinstance(text, str) and text for text in merged["stop"]):
@@ -62,6 +62,11 @@ def options(*layers: dict[str, Any]) -> dict[str, Any]:
     if merged["num_ctx"] < 1:
         raise Failure('option "num_ctx" must be 1 or more')
     return merged
+
+
+def _is_number(value: object) -> bool:
+    """Whether a value, if it is a number, is one that 64 bits can hold."""
+    return isinstance(value, list) or abs(value) < 2**63
 
 
 async def pieces(
@@ -112,7 +117,9 @@ def _chooser(wanted: dict[str, Any]) -> Callable[["np.ndarray"], int]:
         many = wanted["top_k"] if 0 < wanted["top_k"] < len(logits) else len(logits)
         likely = np.argpartition(-logits, many - 1)[:many]
         likely = likely[np.argsort(-logits[likely])]
-        shares = np.exp((logits[likely] - logits[likely[0]]) / wanted["temperature"], dtype=float)
+        distances = (logits[likely] - logits[likely[0]]).astype(float)
+        with np.errstate(over="ignore"):
+            shares = np.exp(distances / wanted["temperature"])
         shares /= shares.sum()
         enough = int(np.searchsorted(shares.cumsum(), wanted["top_p"])) + 1
         shares = shares[:enough] / shares[:enough].sum()

@@ -9,6 +9,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from slmlab.deployment.ollama_stand_in.failure import Failure
 from slmlab.engines.engine import Engine
+from slmlab.errors import first_line
 
 Messages = list[dict[str, str]]
 
@@ -102,5 +103,5 @@ def go_template(source: str) -> Callable[..., str]:
     sandbox = ImmutableSandboxedEnvironment(keep_trailing_newline=True)
     try:
         return sandbox.from_string(_ACTION.sub(translated, source)).render
-    except jinja2.TemplateError as problem:
-        raise Failure(f"template error: {problem}") from None
+    except (jinja2.TemplateError, SyntaxError, RecursionError) as problem:
+        raise Failure(f"template error: {first_line(problem)}") from None

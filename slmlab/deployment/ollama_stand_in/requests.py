@@ -68,7 +68,7 @@ class Create(Named):
     system: str = ""
     license: str | list[str] = ""
     parameters: dict[str, Any] = Field(default_factory=dict)
-    messages: list[dict[str, str]] = Field(default_factory=list)
+    messages: list[Message] = Field(default_factory=list)
     adapters: dict[str, str] | None = None
     quantize: str | None = None
     stream: bool = True

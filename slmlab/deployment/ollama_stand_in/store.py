@@ -13,7 +13,7 @@ from urllib.parse import quote
 from slmlab import gguf
 from slmlab.deployment.ollama_stand_in.failure import Failure
 from slmlab.errors import InvalidModelFile
-from slmlab.files import whole
+from slmlab.files import from_json, whole
 
 _DIGEST = re.compile(r"sha256[:-]([0-9a-f]{64})")
 _NAME = re.compile(
@@ -151,7 +151,7 @@ def now() -> str:
 
 
 def _read(path: Path) -> Model:
-    return Model(**json.loads(path.read_text("utf-8")))
+    return Model(**from_json(path.read_text("utf-8")))
 
 
 def _human(parameters: int) -> str:

@@ -1,0 +1,21 @@
+"""Many measurements from one plan: models, quantisations, engines, texts and repetitions."""
+
+from slmlab.sweeping.plan import Plan, read_plan
+from slmlab.sweeping.results import Result, finished, read_result
+from slmlab.sweeping.running import Sweep, sweep
+from slmlab.sweeping.summary import Row, disagreements, summary
+from slmlab.sweeping.task import Task
+
+__all__ = [
+    "Plan",
+    "Result",
+    "Row",
+    "Sweep",
+    "Task",
+    "disagreements",
+    "finished",
+    "read_plan",
+    "read_result",
+    "summary",
+    "sweep",
+]

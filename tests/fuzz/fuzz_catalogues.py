@@ -1,0 +1,95 @@
+"""Whatever a catalogue answers becomes rows and files, or a sentence that says why not."""
+
+import hashlib
+import json
+import re
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from unittest import mock
+
+import httpx2
+from huggingface_hub import set_client_factory
+from huggingface_hub.utils._http import default_client_factory
+
+from slmlab.acquisition import catalogues, hub
+from slmlab.errors import SlmlabError
+from slmlab.tiers import card
+
+_SCRATCH = tempfile.TemporaryDirectory(prefix="slmlab-fuzz-")
+_HOME = Path(_SCRATCH.name)
+_FOLDER = _HOME / "models" / "incoming"
+_FOLDER.mkdir(parents=True)
+_CONTENT = b"a"
+_DIGEST = hashlib.sha256(b"a").hexdigest()
+_MODEL = replace(
+    card("smollm2-135m-instruct"),
+    gguf_repository="someone/tiny",
+    gguf_file="tiny.gguf",
+    wheel_sha256="",
+)
+
+
+class _Hub(httpx2.BaseTransport):
+    """Answers every question with the same bytes, and a file with its content."""
+
+    said = b""
+
+    def handle_request(self, request: httpx2.Request) -> httpx2.Response:
+        said = _CONTENT if "/resolve/" in request.url.path else self.said
+        return httpx2.Response(200, content=said, request=request)
+
+
+_HUB = _Hub()
+
+
+def one_input(data: bytes) -> None:
+    """Search, and download a file, where the Hub or the Azure catalogue says `data`."""
+    _HUB.said = data
+    set_client_factory(lambda: httpx2.Client(transport=_HUB))
+    try:
+        with (
+            mock.patch.dict("os.environ", HF_ENDPOINT="http://127.0.0.1:9"),
+            mock.patch("time.sleep"),
+        ):
+            _asked(lambda: catalogues.search_models(limit=3, offline=False))
+            _asked(_download)
+    finally:
+        set_client_factory(default_client_factory)
+
+
+def _asked(ask) -> None:
+    try:
+        ask()
+    except SlmlabError as refused:
+        assert "\n" not in str(refused)
+
+
+def _download() -> None:
+    try:
+        arrival = hub.download(_MODEL, _FOLDER, offline=False)
+        assert arrival.path.is_relative_to(_FOLDER)
+        assert re.fullmatch("[0-9a-f]{64}", arrival.sha256)  # `fetch` compares it with the file's
+    finally:
+        for path in sorted(_HOME.rglob("*"), reverse=True):
+            assert path in (_FOLDER, _FOLDER.parent) or path.is_relative_to(_FOLDER)
+            if path not in (_FOLDER, _FOLDER.parent):
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+_LFS = {"size": 1, "sha256": _DIGEST, "pointerSize": 120}
+_FILE = {"rfilename": "tiny.gguf", "size": 1, "blobId": "0" * 40, "lfs": _LFS}
+_ABOUT = {
+    "id": "someone/tiny",
+    "sha": "1" * 40,
+    "pipeline_tag": "text-generation",
+    "tags": ["license:mit", "en"],
+    "safetensors": {"parameters": {"F32": 5}, "total": 5},
+    "siblings": [_FILE],
+}
+SEEDS = [
+    json.dumps(_ABOUT).encode(),
+    json.dumps([_ABOUT, _ABOUT | {"id": "someone/other"}]).encode(),
+    json.dumps({"error": "Repository not found"}).encode(),
+    b"<html>no such page</html>",
+]
