@@ -8,6 +8,7 @@ import re
 import shlex
 import shutil
 import sys
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -85,7 +86,7 @@ def launch(
     loaded_models: int | None = None,
     models: Path | None = None,
 ) -> Launch:
-    """Say how to serve a GGUF file; its name is that of the file, in lower case.
+    """Say how to serve a GGUF file; its name is `model_name`.
 
     `context` counts tokens, `keep_alive` says how long a model stays in memory ("5m"), and
     `loaded_models` how many may; without them Ollama's own defaults hold. Models are kept in the
@@ -94,7 +95,7 @@ def launch(
     """
     if not model.is_file():
         raise InvalidModelFile(f"{model} is not a GGUF file; Ollama's server needs one.")
-    program, name = find_program(), model.stem.lower()
+    program, name = find_program(), model_name(model)
     command = [program, "serve"] if program else [sys.executable, "-m", ollama_stand_in.__name__]
     folder = models or cache_path("ollama", "models" if program else "stand-in")
     folder.mkdir(parents=True, exist_ok=True)
@@ -216,6 +217,12 @@ def _client(url: str) -> "Client":
     from ollama import Client
 
     return Client(url)
+
+
+def model_name(model: Path) -> str:
+    """Return what Ollama calls a file's model: its name, in the letters that Ollama takes."""
+    plain = unicodedata.normalize("NFKD", model.stem.lower()).encode("ascii", "ignore").decode()
+    return re.sub(r"[^a-z0-9._-]+", "-", plain).strip("-._")[:80] or "model"
 
 
 def _register(url: str, name: str, model: Path) -> None:

@@ -149,6 +149,19 @@ def test_an_installed_ollama_answers_through_the_same_face(q4, tmp_path):
     assert server.closed
 
 
+@pytest.mark.parametrize(
+    ("file", "name"),
+    [
+        ("SmolLM2-135M-Instruct-Q4_0.gguf", "smollm2-135m-instruct-q4_0"),
+        ("Zoë's größe.gguf", "zoe-s-groe"),
+        ("モデル.gguf", "model"),
+        ("x" * 100 + ".gguf", "x" * 80),
+    ],
+)
+def test_a_model_has_the_name_of_its_file_in_letters_that_ollama_takes(file, name):
+    assert ollama.model_name(Path(file)) == name
+
+
 def test_a_missing_file_is_said_before_anything_starts(tmp_path):
     with pytest.raises(InvalidModelFile, match="not a GGUF file"):
         ollama.launch(tmp_path / "nothing.gguf", 4321)
