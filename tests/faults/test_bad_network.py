@@ -80,9 +80,9 @@ def send(handler, count, says=None, ranges=True, extra=b""):
     """Send `count` bytes of what is asked for, and say that it is `says`."""
     first, _ = mirror._span(handler.headers.get("Range", "") if ranges else "", len(CONTENT))
     rest = CONTENT[first:] + extra
-    handler._head(206 if first else 200, {"Content-Length": says or len(rest)})
+    headers = {"Content-Length": says or len(rest), "Connection": "close"}
+    handler._head(206 if first else 200, headers)
     handler.wfile.write(rest[:count])
-    handler.close_connection = True
 
 
 def stall(handler):
