@@ -201,7 +201,8 @@ def test_conda_environment_installs_the_lock():
 def test_binder_says_the_same_as_the_conda_environment():
     assert conda("binder/environment.yml") == (conda("environment.yml")[0], [])
     script = (ROOT / "binder/postBuild").read_text("utf-8")
-    assert f"--extra-index-url {PYTORCH_CPU} -r requirements.lock" in script
+    assert f"--no-deps --index-url {PYTORCH_CPU} -r" in script
+    assert "pip install --no-cache-dir --no-deps -r requirements.lock" in script
     assert "pip install --no-cache-dir --no-deps -e ." in script
     assert "-DGGML_NATIVE=OFF" in script
 
