@@ -10,7 +10,7 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,15 +19,9 @@ from pathlib import Path, PurePosixPath
 from socketserver import TCPServer
 from urllib.parse import unquote
 
-from slmlab.acquisition.fetching import ModelFile, fetch
-from slmlab.errors import LicenceNotAccepted, UsageError
+from slmlab.errors import UsageError
 from slmlab.files import sha256
-from slmlab.tiers import card
 
-ON_HUB = "https://huggingface.co"
-"""Where a model's licence can be read, whatever `$HF_ENDPOINT` names."""
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _ABOUT = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?()")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
@@ -286,52 +280,6 @@ def serve(
             yield mirror
         finally:
             mirror.shutdown()
-
-
-def chosen(models: Sequence[str], accept_licence: bool = False) -> dict[str, Path | Files]:
-    """Return what a mirror of these models serves, each file verified.
-
-    A model is the name of a card, whose file is fetched if it is not here, or `OWNER/NAME=DIR` or
-    a folder in Hugging Face's layout, which is then called `local/` and its name. Raises what
-    `fetch` raises, and `UsageError` for a folder that cannot be served.
-    """
-    found: dict[str, Path | Files] = {}
-    for name, held in (_chosen(model, accept_licence) for model in dict.fromkeys(models)):
-        if name in found:
-            raise UsageError(f"Two models are called {name}: name each with OWNER/NAME=DIR.")
-        found[name] = held
-    return found
-
-
-def handed_on(name: str, accept_licence: bool = False) -> ModelFile:
-    """Return the verified file of a model that is to be given to others, fetched if it is not here.
-
-    A licence that must be accepted is asked for each time, also for a file that is here. Raises
-    what `fetch` raises.
-    """
-    model = card(name)
-    if model.licence_must_be_accepted and not accept_licence:
-        raise LicenceNotAccepted(
-            f"{model.title} comes under the licence {model.licence!r}, which has to be accepted "
-            f"and handed on with it: read it on {ON_HUB}/{model.repository}, then repeat with "
-            f"--accept-license."
-        )
-    return fetch(name, accept_licence=accept_licence)
-
-
-def _chosen(model: str, accept_licence: bool) -> tuple[str, Path | Files]:
-    name, named, folder = model.rpartition("=")
-    if named or Path(folder).is_dir():
-        name = name or f"local/{Path(folder).resolve().name}"
-        if not (_NAME.fullmatch(name) and (Path(folder) / "config.json").is_file()):
-            raise UsageError(
-                f"{model!r} is no model folder that can be served: give a folder with a "
-                f"config.json, or OWNER/NAME=DIR to name it."
-            )
-        return name, Path(folder)
-    found, about = handed_on(model, accept_licence), card(model)
-    repository = about.gguf_repository or f"slmlab/{about.name}"
-    return repository, {about.gguf_file or found.path.name: found.path}
 
 
 def _bound(files: Mapping, handler: type[Handler], host: str, port: int) -> Mirror:

