@@ -11,7 +11,7 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -27,6 +27,10 @@ _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _REMEMBERED, _LONGEST_REMEMBERED = 10_000, 500
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 Files = Mapping[str, Path]
 """The files of a repository by their names in it, with `/` between folders."""
@@ -227,10 +231,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Mirror(ThreadingHTTPServer):
-    """A running mirror; `requests` holds a line, cut where it is long, for each of the last."""
+    """A running mirror; `requests` holds a line, cut where it is long, for each of the last.
+
+    It serves `most_at_once` connections, and whoever comes then is asked to come again.
+    """
 
     daemon_threads = True
     request_queue_size = 128
+    most_at_once = 300  # a room of 30, each with the eight that huggingface_hub opens, has 240
 
     def __init__(
         self,
@@ -245,6 +253,7 @@ class Mirror(ThreadingHTTPServer):
             for name, held in files.items()
         }
         self.requests: list[str] = []
+        self._places = threading.Semaphore(self.most_at_once)
         super().__init__((host, port), handler)
 
     @property
@@ -257,6 +266,26 @@ class Mirror(ThreadingHTTPServer):
         """Bind without looking up this machine's name, which can take long on a poor network."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
+
+    def verify_request(self, request: socket.socket, _: object) -> bool:
+        """Take a connection where there is a place for it; answer it with 503 where there is none.
+
+        What it has sent is read first: closed with that unread, it would not get the answer.
+        """
+        if self._places.acquire(blocking=False):
+            return True
+        with suppress(OSError):
+            request.settimeout(0.2)
+            request.recv(2**16)
+            request.sendall(_BUSY)
+        return False
+
+    def process_request_thread(self, *connection: object) -> None:
+        """Serve a connection, and give its place back."""
+        try:
+            super().process_request_thread(*connection)
+        finally:
+            self._places.release()
 
     def handle_error(self, *_: object) -> None:
         """Go on: a client that was stopped in the middle is no error of the mirror."""

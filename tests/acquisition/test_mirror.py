@@ -10,7 +10,7 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
@@ -86,6 +86,23 @@ class TestHuggingfaceHub:
             hf_hub_download(NAME, "config.json", revision="v2", **where)
         with pytest.raises(RevisionNotFoundError):
             api.model_info(NAME, revision="0" * 40)
+
+    def test_goes_on_where_an_answer_was_cut(self, tmp_path):
+        piece = constants.DOWNLOAD_CHUNK_SIZE  # it keeps what it got in whole pieces
+        (tmp_path / "large.gguf").write_bytes(CONTENT.ljust(piece + 2000, b"!"))
+
+        class Cuts(mirror.Handler):
+            def send_file(self, path, first, count):
+                super().send_file(path, first, count if first else piece + 1000)
+                self.close_connection = True
+
+        with mirror.serve({NAME: tmp_path / "large.gguf"}, Cuts) as running:
+            where = {"endpoint": running.address, "cache_dir": tmp_path / "cache"}
+            path = hf_hub_download(NAME, "large.gguf", **where)
+        assert sha256(Path(path)) == sha256(tmp_path / "large.gguf")
+        sent = [request for request in running.requests if request.startswith("GET")]
+        url = f"GET /{NAME}/resolve/main/large.gguf"
+        assert sent == [url, f"{url} bytes={piece}-"]
 
     def test_does_not_download_again_what_has_not_changed(self, running, tmp_path):
         where = {"endpoint": running.address, "cache_dir": tmp_path / "cache"}
@@ -256,6 +273,17 @@ def test_a_client_that_stalls_keeps_nobody_waiting(running):
     assert body == CONTENT
     for connection in silent:
         connection.close()
+
+
+def test_those_beyond_the_most_that_it_serves_are_asked_to_come_again(folder, monkeypatch):
+    monkeypatch.setattr(mirror.Mirror, "most_at_once", 2)
+    with mirror.serve({NAME: folder}) as running:
+        silent = [socket.create_connection(running.server_address[:2]) for _ in range(2)]
+        answer, _ = ask(running, "GET", f"/{NAME}/resolve/main/tiny.gguf")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        silent.pop().close()
+        assert 404 in (ask(running, "GET", "/")[0].status for _ in range(10_000))
+        silent.pop().close()
 
 
 def test_a_client_that_stalls_is_given_up(folder):
