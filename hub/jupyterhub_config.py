@@ -57,6 +57,7 @@ c.Spawner.args = [
 c.Spawner.environment = {
     "OMP_WAIT_POLICY": "passive",  # a thread that waits sleeps, for others want the cores
     "PATH": f"{PROGRAMS}{os.pathsep}{os.environ['PATH']}",
+    "SLMLAB_LABS": "~/labs",
     "SLMLAB_SHARED_CACHE": SHARED_CACHE,
 }
 c.Spawner.default_url = "/lab/tree/labs/00_start_here.ipynb"

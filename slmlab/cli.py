@@ -138,6 +138,14 @@ def _parser() -> argparse.ArgumentParser:
     pack.add_argument("--out", metavar="DIR", type=Path, required=True, help="new or empty")
     _add_models(pack, "names from `slmlab models` (default: the course's)", "--models")
     pack.add_argument(
+        *("--licence-text", "--license-text"),
+        metavar="MODEL=FILE",
+        nargs="+",
+        default=(),
+        type=_named_file,
+        help="the text of a licence that has to be handed on with its model",
+    )
+    pack.add_argument(
         "--platforms", metavar="P", nargs="+", default=(), help="as macos-arm64 (default: this one)"
     )
     pack.add_argument(
@@ -212,6 +220,13 @@ def _add_models(command: argparse.ArgumentParser, help: str, name: str = "models
     command.add_argument(
         "--accept-license", action="store_true", help="you have read and accept their licences"
     )
+
+
+def _named_file(text: str) -> tuple[str, Path]:
+    name, _, path = text.partition("=")
+    if not (name and path):
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form MODEL=FILE")
+    return name, Path(path)
 
 
 def _doctor(options: argparse.Namespace) -> int | None:
@@ -548,8 +563,9 @@ def _serve(options: argparse.Namespace) -> None:
 
 def _mirror(options: argparse.Namespace) -> None:
     from slmlab.acquisition import mirror
+    from slmlab.acquisition.handing_on import chosen
 
-    files = mirror.chosen(options.models, options.accept_license)
+    files = chosen(options.models, options.accept_license)
     with mirror.serve(files, host=options.address, port=options.port) as server:
         for repository in server.repositories.values():
             _remark(f"serving {repository.name}, revision {repository.revision}")
@@ -574,6 +590,7 @@ def _pack(options: argparse.Namespace) -> None:
         options.pythons,
         options.archive,
         options.accept_license,
+        dict(options.licence_text),
     )
     for remark in made.remarks:
         _remark(remark)

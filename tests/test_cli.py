@@ -125,10 +125,20 @@ def test_pack_ends_with_its_path(slmlab, tmp_path, monkeypatch):
         return packing.Pack(tmp_path / "stick.zip", 10**9, [], ["Beware."])
 
     monkeypatch.setattr(packing, "pack", pack)
-    code, out, err = slmlab("pack", "--out", tmp_path / "stick", "--archive", "--pythons", "3.12")
+    terms = ["--licence-text", "gemma-3-270m=terms.txt"]
+    code, out, err = slmlab(
+        "pack", "--out", tmp_path / "stick", "--archive", "--pythons", "3.12", *terms
+    )
     assert (code, out) == (0, f"{tmp_path / 'stick.zip'}\n")
     assert "Beware." in err
-    assert asked == [tmp_path / "stick", [packing.DEFAULT_MODEL], (), ["3.12"], True, False]
+    models, texts = [packing.DEFAULT_MODEL], {"gemma-3-270m": Path("terms.txt")}
+    assert asked == [tmp_path / "stick", models, (), ["3.12"], True, False, texts]
+
+
+def test_pack_takes_a_licences_text_only_with_its_model(slmlab, tmp_path):
+    code, _, err = slmlab("pack", "--out", tmp_path / "stick", "--licence-text", "terms.txt")
+    assert code == 2
+    assert "'terms.txt' is not of the form MODEL=FILE" in err
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slmlab import cli, engines, environments, gguf, tiers
-from slmlab.acquisition import fetch, fetching, hub, mirror, wheels
+from slmlab.acquisition import fetch, fetching, handing_on, hub, wheels
 from slmlab.deployment import registry
 from slmlab.deployment.ollama_stand_in.store import Model, Store
 from slmlab.errors import SlmlabError, UsageError
@@ -144,7 +144,7 @@ def wheel_carries_a_file(home: Path, name: str) -> None:
 
 
 def mirror_is_given_a_name(home: Path, name: str) -> None:
-    mirror.chosen([f"{name}={home}"])
+    handing_on.chosen([f"{name}={home}"])
 
 
 def hub_names_a_hash(home: Path, name: str) -> None:

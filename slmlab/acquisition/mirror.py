@@ -10,8 +10,8 @@ import json
 import re
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -19,20 +19,18 @@ from pathlib import Path, PurePosixPath
 from socketserver import TCPServer
 from urllib.parse import unquote
 
-from slmlab.acquisition.fetching import ModelFile, fetch
-from slmlab.errors import LicenceNotAccepted, UsageError
+from slmlab.errors import UsageError
 from slmlab.files import sha256
-from slmlab.tiers import card
 
-ON_HUB = "https://huggingface.co"
-"""Where a model's licence can be read, whatever `$HF_ENDPOINT` names."""
-
-_NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _ABOUT = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?()")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _REMEMBERED, _LONGEST_REMEMBERED = 10_000, 500
+_BUSY = (
+    b"HTTP/1.1 503 Service Unavailable\r\n"
+    b"Retry-After: 5\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+)
 
 Files = Mapping[str, Path]
 """The files of a repository by their names in it, with `/` between folders."""
@@ -233,10 +231,14 @@ class Handler(BaseHTTPRequestHandler):
 
 
 class Mirror(ThreadingHTTPServer):
-    """A running mirror; `requests` holds a line, cut where it is long, for each of the last."""
+    """A running mirror; `requests` holds a line, cut where it is long, for each of the last.
+
+    It serves `most_at_once` connections, and whoever comes then is asked to come again.
+    """
 
     daemon_threads = True
     request_queue_size = 128
+    most_at_once = 300  # a room of 30, each with the eight that huggingface_hub opens, has 240
 
     def __init__(
         self,
@@ -251,6 +253,7 @@ class Mirror(ThreadingHTTPServer):
             for name, held in files.items()
         }
         self.requests: list[str] = []
+        self._places = threading.Semaphore(self.most_at_once)
         super().__init__((host, port), handler)
 
     @property
@@ -263,6 +266,26 @@ class Mirror(ThreadingHTTPServer):
         """Bind without looking up this machine's name, which can take long on a poor network."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]
+
+    def verify_request(self, request: socket.socket, _: object) -> bool:
+        """Take a connection where there is a place for it; answer it with 503 where there is none.
+
+        What it has sent is read first: closed with that unread, it would not get the answer.
+        """
+        if self._places.acquire(blocking=False):
+            return True
+        with suppress(OSError):
+            request.settimeout(0.2)
+            request.recv(2**16)
+            request.sendall(_BUSY)
+        return False
+
+    def process_request_thread(self, *connection: object) -> None:
+        """Serve a connection, and give its place back."""
+        try:
+            super().process_request_thread(*connection)
+        finally:
+            self._places.release()
 
     def handle_error(self, *_: object) -> None:
         """Go on: a client that was stopped in the middle is no error of the mirror."""
@@ -286,52 +309,6 @@ def serve(
             yield mirror
         finally:
             mirror.shutdown()
-
-
-def chosen(models: Sequence[str], accept_licence: bool = False) -> dict[str, Path | Files]:
-    """Return what a mirror of these models serves, each file verified.
-
-    A model is the name of a card, whose file is fetched if it is not here, or `OWNER/NAME=DIR` or
-    a folder in Hugging Face's layout, which is then called `local/` and its name. Raises what
-    `fetch` raises, and `UsageError` for a folder that cannot be served.
-    """
-    found: dict[str, Path | Files] = {}
-    for name, held in (_chosen(model, accept_licence) for model in dict.fromkeys(models)):
-        if name in found:
-            raise UsageError(f"Two models are called {name}: name each with OWNER/NAME=DIR.")
-        found[name] = held
-    return found
-
-
-def handed_on(name: str, accept_licence: bool = False) -> ModelFile:
-    """Return the verified file of a model that is to be given to others, fetched if it is not here.
-
-    A licence that must be accepted is asked for each time, also for a file that is here. Raises
-    what `fetch` raises.
-    """
-    model = card(name)
-    if model.licence_must_be_accepted and not accept_licence:
-        raise LicenceNotAccepted(
-            f"{model.title} comes under the licence {model.licence!r}, which has to be accepted "
-            f"and handed on with it: read it on {ON_HUB}/{model.repository}, then repeat with "
-            f"--accept-license."
-        )
-    return fetch(name, accept_licence=accept_licence)
-
-
-def _chosen(model: str, accept_licence: bool) -> tuple[str, Path | Files]:
-    name, named, folder = model.rpartition("=")
-    if named or Path(folder).is_dir():
-        name = name or f"local/{Path(folder).resolve().name}"
-        if not (_NAME.fullmatch(name) and (Path(folder) / "config.json").is_file()):
-            raise UsageError(
-                f"{model!r} is no model folder that can be served: give a folder with a "
-                f"config.json, or OWNER/NAME=DIR to name it."
-            )
-        return name, Path(folder)
-    found, about = handed_on(model, accept_licence), card(model)
-    repository = about.gguf_repository or f"slmlab/{about.name}"
-    return repository, {about.gguf_file or found.path.name: found.path}
 
 
 def _bound(files: Mapping, handler: type[Handler], host: str, port: int) -> Mirror:

@@ -128,7 +128,7 @@ def merge(named: Sequence[str], course: Course) -> Room:
 
 
 def without_names(room: Room) -> Room:
-    """Return the room with numbers for names, given by how far people are."""
+    """Return the room with numbered learners instead of names, ranked by correct answers."""
     titles = room.titles
     ranked = sorted(room.learners, key=lambda one: -one.correct(titles))
     numbered = (replace(one, label=f"learner {n}") for n, one in enumerate(ranked, start=1))

@@ -8,17 +8,15 @@ install.py       needs Python alone
 wheels/          the packages of requirements.lock
 cache/           models, and what else the course would download
 course/          the labs and all that belongs to them; .pristine/labs for `slmlab reset`
-licences/        the licences of the packages, in their own words
+licences/        the licences of packages and models, in their own words
 """
 
 import json
-import re
 import shutil
 import tarfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
-from email.parser import HeaderParser
 from itertools import groupby
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,20 +24,20 @@ from zipfile import ZipFile
 
 import slmlab
 from slmlab.acquisition import ModelFile, source_tree
-from slmlab.acquisition.mirror import ON_HUB, handed_on
+from slmlab.acquisition.handing_on import check_accepted, handed_on
 from slmlab.deployment.browser import wllama
 from slmlab.environments.guarded import finish
 from slmlab.errors import NotPossibleHere
 from slmlab.files import check_new, check_room, sha256, unpack, whole, whole_folder
 from slmlab.notebooks.labs import LABS, all_labs
 from slmlab.tiers import card
-from slmlab.workshop import wheelhouse
+from slmlab.workshop import licences, wheelhouse
 from slmlab.workshop.handout import blank
 
 DEFAULT_MODEL = "smollm2-135m-instruct"
 
-_DOWNLOADS = ((source_tree, "03"), (wllama.fetch, "11"))
-"""What labs would download besides models, and the first lab that does."""
+_DOWNLOADS = ((source_tree, "03", "MIT"), (wllama.fetch, "11", "MIT"))
+"""What labs would download besides models, the first lab that does, and its licence."""
 
 _ROOT = LABS.parent
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -49,7 +47,6 @@ _COURSE = (
     *("LICENSE", "LICENSE-PROSE.txt", "Makefile"),
 )
 _NOT_HANDED_OUT = (".ci", ".github", "tests")
-_LICENCE = re.compile(r"\.dist-info/(licenses/.+|[^/]*(LICEN[CS]E|COPYING|NOTICE)[^/]*)$", re.I)
 _COURSE_LICENCE = "MIT AND CC-BY-4.0; of the texts, see data/texts/README.md"
 _PLATFORM_BYTES = 700_000_000
 """More than the wheels of any platform take; Linux on x86-64 took 560 MB on 2026-11-22."""
@@ -82,52 +79,41 @@ def pack(
     pythons: Sequence[str] = (),
     archive: bool = False,
     accept_licence: bool = False,
+    licence_texts: Mapping[str, Path] | None = None,
 ) -> Pack:
     """Write the hand-out as the folder `out`, or as `out` with `.zip` at its end.
 
     Without `platforms` and `pythons` it is for machines like this one. The labs are those of the
-    last commit, where the course is a clone. Raises `UsageError`, `NoRoom`, `LicenceNotAccepted`,
-    and `FetchError` where something cannot be downloaded.
+    last commit, where the course is a clone. `licence_texts` are files by the names of models: of
+    all whose licence must be accepted, and of any other. Raises `UsageError`, `NoRoom`,
+    `LicenceNotAccepted`, and `FetchError` where something cannot be downloaded.
     """
     platforms, pythons = platforms or (wheelhouse.here(),), pythons or (wheelhouse.HERE,)
     wheelhouse.check(platforms)
     out = out.resolve()
     path = out.with_name(f"{out.name}.zip") if archive else out
     check_new(path)
-    files = [handed_on(name, accept_licence) for name in dict.fromkeys(models)]
+    models, texts = list(dict.fromkeys(models)), licence_texts or {}
+    for name in models:
+        check_accepted(name, accept_licence)
+    licences.check_texts(models, texts)
+    files = [handed_on(name, accept_licence) for name in models]
     room = sum(file.bytes for file in files) + _PLATFORM_BYTES * len(platforms) * len(pythons)
     check_room(room * (2 if archive else 1), out, "The hand-out")
     if not archive:
         with whole_folder(out) as aside:
-            return _write(aside, path, files, platforms, pythons)
+            return _write(aside, path, files, texts, platforms, pythons)
     with whole(path) as aside, TemporaryDirectory(dir=out.parent, prefix=f".{out.name}-") as folder:
-        made = _write(Path(folder, out.name), path, files, platforms, pythons)
+        made = _write(Path(folder, out.name), path, files, texts, platforms, pythons)
         _archive(Path(folder), aside)
     return made
-
-
-def licence(wheel: Path) -> str:
-    """Return what a wheel says its licence is, or where its text is, or `not said`."""
-    with ZipFile(wheel) as archive:
-        names = archive.namelist()
-        about = next(name for name in names if name.endswith(".dist-info/METADATA"))
-        metadata = HeaderParser().parsestr(archive.read(about).decode(errors="replace"))
-    said = metadata["License-Expression"] or (metadata["License"] or "").strip()
-    if said and "\n" not in said:
-        return said
-    classified = [
-        line.rpartition(" :: ")[2]
-        for line in metadata.get_all("Classifier", [])
-        if line.startswith("License :: ")
-    ]
-    has_text = any(map(_LICENCE.search, names))
-    return ", ".join(classified) or ("its text is in licences/" if has_text else "not said")
 
 
 def _write(
     folder: Path,
     path: Path,
     files: Sequence[ModelFile],
+    texts: Mapping[str, Path],
     platforms: Sequence[str],
     pythons: Sequence[str],
 ) -> Pack:
@@ -138,12 +124,15 @@ def _write(
     lock, wheels = folder / "course" / "requirements.lock", folder / "wheels"
     remarks = wheelhouse.gather(lock, platforms, pythons, wheels)
     wheelhouse.allow_built(lock, wheels)
-    for fetch, lab in _DOWNLOADS:
+    downloads = {}
+    for fetch, lab, licence in _DOWNLOADS:
         try:
-            cached.append(_download(fetch(), folder / "cache"))
+            cached.append(_download(found := fetch(), folder / "cache"))
+            downloads[found.name] = licence
         except NotPossibleHere as problem:
             remarks.append(f"Lab {lab} will not run as a whole without a network: {problem}")
-    parts = sorted(_parts(folder, files), key=lambda part: (part.kind, -part.bytes))
+    licences.write(folder / "licences", wheels, files, texts)
+    parts = sorted(_parts(folder, files, downloads), key=lambda part: (part.kind, -part.bytes))
     manifest = {
         "slmlab": slmlab.__version__,
         "made": date.today().isoformat(),
@@ -211,7 +200,7 @@ def _model(file: ModelFile, cache: Path) -> dict[str, str]:
     (cache / inside).mkdir(parents=True)
     for path in (file.path, file.path.with_name("model.json")):
         shutil.copyfile(path, cache / inside / path.name)
-    read = f"{ON_HUB}/{model.repository}" if model.licence_must_be_accepted else ""
+    read = f"licences/{file.name}.txt" if model.licence_must_be_accepted else ""
     return {"folder": inside, "read": read}
 
 
@@ -221,41 +210,20 @@ def _download(found: Path, cache: Path) -> dict[str, str]:
     return {"folder": found.name, "read": ""}
 
 
-def _parts(folder: Path, files: Sequence[ModelFile]) -> Iterator[Part]:
-    """Yield every part of the hand-out; write the licences of the packages and models."""
+def _parts(
+    folder: Path, files: Sequence[ModelFile], downloads: Mapping[str, str]
+) -> Iterator[Part]:
+    """Yield every part of the hand-out; `downloads` are licences by the names of folders."""
     yield Part("course", "labs, package, data", _bytes(folder / "course"), _COURSE_LICENCE)
     for file in files:
         held = _bytes(folder / "cache" / "models" / file.name)
         yield Part("model", file.name, held, file.licence)
-    for path in (folder / "cache").iterdir():
-        if path.name != "models":
-            yield Part("download", path.name, _bytes(path), "MIT")
+    for name, licence in downloads.items():
+        yield Part("download", name, _bytes(folder / "cache" / name), licence)
     for path in (folder / "wheels").iterdir():
-        said = licence(path) if path.suffix == ".whl" else "see inside"
+        said = licences.of_wheel(path) if path.suffix == ".whl" else "see inside"
         yield Part("package", path.name, path.stat().st_size, said)
-    _licences(folder, files)
     yield Part("licences", "texts", _bytes(folder / "licences"), "not applicable")
-
-
-def _licences(folder: Path, files: Sequence[ModelFile]) -> None:
-    """Write the licences of each wheel in a file of its own, and where to read the models'."""
-    home = folder / "licences"
-    home.mkdir()
-    for wheel in (folder / "wheels").glob("*.whl"):
-        with ZipFile(wheel) as archive:
-            texts = [
-                f"===== {name}\n{archive.read(name).decode(errors='replace')}"
-                for name in archive.namelist()
-                if _LICENCE.search(name)
-            ]
-        if texts:
-            _text(home / f"{'-'.join(wheel.name.split('-')[:2])}.txt", "\n".join(texts))
-    models = [
-        f"{file.name}: {file.licence}; read it on {ON_HUB}/{card(file.name).repository}"
-        for file in files
-    ]
-    _text(home / "models.txt", "\n".join(models))
-    shutil.copyfile(_TEMPLATES / "Apache-2.0.txt", home / "Apache-2.0.txt")
 
 
 def _readme(manifest: dict, parts: Sequence[Part]) -> str:

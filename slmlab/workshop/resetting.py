@@ -1,9 +1,13 @@
 """Give a lab back as the course has it, and keep aside what the learner made of it.
 
 The pristine lab comes from the folder `.pristine/labs` beside `labs`, which a packed course brings
-along, or else from git: the newest version of the file in which nothing is filled in.
+along, or else from git: the newest version of the file in which nothing is filled in, among those
+that came from where the course was cloned. Where git knows no such place, a learner's own commit
+counts too, if it fills nothing in. On a shared server learners work in a copy of the labs, which
+`$SLMLAB_LABS` names, and the pristine lab is that of the course itself.
 """
 
+import os
 import re
 import shutil
 from collections.abc import Iterator
@@ -36,14 +40,15 @@ class Reset:
     kept: Path | None
 
 
-def reset(name: str, labs: Path = LABS) -> Reset:
+def reset(name: str, labs: Path | None = None) -> Reset:
     """Give the lab of this name back as the course has it; the learner's copy goes to `labs/mine`.
 
     A damaged or deleted lab comes back too. Raises `UsageError` for an unknown name and
     `NotPossibleHere` where there is no pristine copy.
     """
-    lab = labs / f"{full_name(name, _known(labs))}.ipynb"
-    pristine = _pristine(lab)
+    labs, course = (labs, _beside(labs)) if labs else _here()
+    lab = labs / f"{full_name(name, _known(labs, course))}.ipynb"
+    pristine = _pristine(lab, course)
     with locked(cache_path("reset"), timeout=60):
         if lab.is_file() and lab.read_bytes().replace(b"\r\n", b"\n") == pristine.encode():
             return Reset(lab, changed=False, kept=None)
@@ -61,23 +66,28 @@ def filled_in(notebook: "NotebookNode", unit: str) -> list[str]:
     return faults + [f"A guess is filled in: `{guess}`." for guess in guesses]
 
 
-def _known(labs: Path) -> list[str]:
+def _here() -> tuple[Path, Path]:
+    """Return where this user's labs are, and where pristine copies of them may be."""
+    own = os.environ.get("SLMLAB_LABS")
+    return (Path(own).expanduser(), LABS) if own else (LABS, _beside(LABS))
+
+
+def _known(labs: Path, course: Path) -> list[str]:
     """Return the names of all labs, whose files may be damaged or gone."""
-    here = {path.stem for folder in (labs, _beside(labs)) for path in folder.glob(_LAB)}
+    here = {path.stem for folder in (labs, course) for path in folder.glob(_LAB)}
     tracked = _git(labs, "ls-files", _LAB) or ""
     return sorted(here | {Path(line).stem for line in tracked.splitlines()})
 
 
-def _pristine(lab: Path) -> str:
-    beside = _beside(lab.parent) / lab.name
-    if beside.is_file():
-        return beside.read_text("utf-8")
+def _pristine(lab: Path, course: Path) -> str:
+    if (course / lab.name).is_file():
+        return (course / lab.name).read_text("utf-8")
     for text in _versions(lab):
         if _untouched(text, lab.stem.partition("_")[2]):
             return text
     raise NotPossibleHere(
-        f"There is no pristine copy of {lab.stem}: {_beside(lab.parent)} has none, and neither has "
-        f"git; get the file again from wherever you have the course."
+        f"There is no pristine copy of {lab.stem}: {course} has none, and neither has git; get "
+        f"the file again from wherever you have the course."
     )
 
 
@@ -86,8 +96,10 @@ def _beside(labs: Path) -> Path:
 
 
 def _versions(lab: Path) -> Iterator[str]:
-    """Yield what git has of a file, the newest version first."""
-    for commit in (_git(lab.parent, "log", "--format=%H", "--", lab.name) or "").split():
+    """Yield what git has of a file, the newest version first: the origin's, if it has an origin."""
+    log = ("log", "--format=%H")
+    commits = _git(lab.parent, *log, "origin/HEAD", "--", lab.name)
+    for commit in (commits or _git(lab.parent, *log, "--", lab.name) or "").split():
         if text := _git(lab.parent, "show", f"{commit}:./{lab.name}"):
             yield text
 

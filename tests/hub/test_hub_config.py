@@ -2,38 +2,48 @@
 
 import os
 import pwd
+import re
+import shlex
 import subprocess
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
 from types import SimpleNamespace
 
 import pytest
 import yaml
+from jupyterhub.spawner import Spawner
+from traitlets.config import Config
 from traitlets.config.loader import PyFileConfigLoader
 
-from slmlab.notebooks.labs import all_labs
+from slmlab.notebooks.labs import LABS, all_labs
 
 HUB = Path(__file__).parents[2] / "hub"
-NUMBER, TEXT, FLAG, LIST = (int, float), str, bool, list
+COUNT, NUMBER, TEXT, FLAG, LIST = int, (int, float), str, bool, list
 ON = {"enabled": FLAG}
 
-# The part of the chart's values.schema.yaml that is used, which allows no other keys there. The
-# schema itself comes with the chart, from a site that is none of the package registries.
+# What the chart's jupyterhub/values.schema.yaml allows of the keys that are used, as it was read at
+# commit 02dd73df01bdbb6d602fed21b0be12565ab38080. It allows no others there, except below
+# hub.config, which has the traits of JupyterHub's classes, and singleuser.extraEnv. The schema
+# itself comes with the chart, from a site that is none of the package registries.
 KNOWN = {
     "hub": {
-        "config": {"JupyterHub": {"authenticator_class": TEXT}},
-        "concurrentSpawnLimit": NUMBER,
-        "activeServerLimit": NUMBER,
+        "config": {
+            "JupyterHub": {"authenticator_class": TEXT},
+            "KubeSpawner": {"notebook_dir": TEXT},
+        },
+        "concurrentSpawnLimit": COUNT,
+        "activeServerLimit": COUNT,
         "networkPolicy": ON,
     },
     "proxy": {"service": {"type": TEXT}, "chp": {"networkPolicy": ON}},
     "singleuser": {
         "image": {"name": TEXT, "tag": TEXT},
         "defaultUrl": TEXT,
-        "startTimeout": NUMBER,
+        "startTimeout": COUNT,
         "lifecycleHooks": {"postStart": {"exec": {"command": LIST}}},
         "memory": {"guarantee": TEXT, "limit": TEXT},
         "cpu": {"guarantee": NUMBER, "limit": NUMBER},
-        "extraEnv": {"OMP_WAIT_POLICY": TEXT, "SLMLAB_SHARED_CACHE": TEXT},
+        "extraEnv": {"OMP_WAIT_POLICY": TEXT, "SLMLAB_LABS": TEXT, "SLMLAB_SHARED_CACHE": TEXT},
         "storage": {
             "type": TEXT,
             "capacity": TEXT,
@@ -55,10 +65,10 @@ KNOWN = {
     "scheduling": {
         "userScheduler": ON,
         "podPriority": ON,
-        "userPlaceholder": {"enabled": FLAG, "replicas": NUMBER},
+        "userPlaceholder": {"enabled": FLAG, "replicas": COUNT},
     },
     "prePuller": {"continuous": ON},
-    "cull": {"enabled": FLAG, "timeout": NUMBER, "every": NUMBER, "maxAge": NUMBER},
+    "cull": {"enabled": FLAG, "timeout": COUNT, "every": COUNT, "maxAge": COUNT},
 }
 
 
@@ -167,6 +177,31 @@ def test_the_values_use_keys_that_the_chart_knows(values):
         ".cull.after",
         ".cull.enabled",
     ]
+
+
+def test_what_a_learner_opens_and_resets_lies_on_the_volume_that_outlives_the_pod(values):
+    learner = values["singleuser"]
+    config = Config({"Spawner": values["hub"]["config"]["KubeSpawner"]})
+    config.Spawner.default_url = learner["defaultUrl"]
+    opened = Spawner(config=config)
+    assert opened.notebook_dir == learner["storage"]["homeMountPath"]
+    first = PurePosixPath(opened.notebook_dir, opened.default_url.removeprefix("/lab/tree/"))
+    assert first.parent == PurePosixPath(learner["extraEnv"]["SLMLAB_LABS"])
+    assert (LABS / first.name).is_file()
+
+
+def test_the_image_is_built_for_the_user_and_the_home_of_the_pod(values):
+    command = (HUB / "README.md").read_text("utf-8").replace("\\\n", " ")
+    [built] = re.findall(r"^jupyter-repo2docker .*$", command, re.MULTILINE)
+    said = dict(pairwise(shlex.split(built)))
+    assert f"/home/{said['--user-name']}" == values["singleuser"]["storage"]["homeMountPath"]
+    assert said["--user-id"] == "1000"  # the chart's default for singleuser.uid
+    [*_, copying] = values["singleuser"]["lifecycleHooks"]["postStart"]["exec"]["command"]
+    assert f"cp -r {said['--target-repo-dir']}/labs" in copying
+
+
+def test_a_learner_resets_the_copy_that_the_first_start_makes(config):
+    assert config().Spawner.environment["SLMLAB_LABS"] == "~/labs"
 
 
 def test_the_models_are_mounted_read_only_where_the_labs_look(values):

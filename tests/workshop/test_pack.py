@@ -15,6 +15,7 @@ from zipfile import ZipFile
 
 import pytest
 
+from slmlab import tiers
 from slmlab.acquisition import ModelFile
 from slmlab.errors import FetchError, LabError, LicenceNotAccepted, NoRoom, UsageError
 from slmlab.files import sha256
@@ -33,10 +34,16 @@ only-there==1.0 ; sys_platform == 'nowhere' \\
 BUILD_SYSTEM = "[build-system]\nrequires=[]\nbuild-backend='backend'\nbackend-path=['{}']\n"
 FILES_MODULE = """
 import os
+from contextlib import contextmanager, nullcontext as locked
 from pathlib import Path
 
 def cache_path(*parts):
     return Path(os.environ["SLMLAB_CACHE"]).joinpath(*parts)
+
+@contextmanager
+def whole_folder(path):
+    yield path.with_name("aside")
+    path.with_name("aside").replace(path)
 """
 BACKEND = """
 import os
@@ -114,21 +121,21 @@ def prepare(room: Path, monkeypatch) -> Path:
     converter.mkdir()
     (converter / "convert.py").write_text("pass")
     monkeypatch.setattr(packing, "_ROOT", room / "course")
-    monkeypatch.setattr(packing, "_DOWNLOADS", ((lambda: converter, "03"),))
-    monkeypatch.setattr(packing, "handed_on", lambda *_: model(room / "cache/models"))
+    monkeypatch.setattr(packing, "_DOWNLOADS", ((lambda: converter, "03", "BSD-3-Clause"),))
+    monkeypatch.setattr(packing, "handed_on", lambda name, _: model(room / "cache/models", name))
     return room
 
 
-def model(folder: Path) -> ModelFile:
-    """Put a made-up model into a folder, under the name of the course's own."""
-    home = folder / packing.DEFAULT_MODEL
+def model(folder: Path, name: str) -> ModelFile:
+    """Put a made-up model into a folder, under the name of a card."""
+    home = folder / name
     home.mkdir(parents=True)
     content = b"GGUF" * 1000
     (home / "tiny.gguf").write_bytes(content)
     (home / "model.json").write_text("{}")
     digest = hashlib.sha256(content).hexdigest()
     return ModelFile(
-        packing.DEFAULT_MODEL, home / "tiny.gguf", len(content), digest, "here", "Apache-2.0"
+        name, home / "tiny.gguf", len(content), digest, "here", tiers.card(name).licence
     )
 
 
@@ -209,6 +216,7 @@ class TestAHandOut:
         assert parts[wheel.name]["bytes"] == wheel.stat().st_size
         assert parts[wheel.name]["licence"] == "MIT"
         assert parts[packing.DEFAULT_MODEL]["licence"] == "Apache-2.0"
+        assert parts["converter-1"]["licence"] == "BSD-3-Clause"
         beside = [packed.path / name for name in ("README.txt", "CONTENTS.txt", "manifest.json")]
         beside += [packed.path / "SHA256SUMS", packed.path / "install.py"]
         rest = sum(file.stat().st_size for file in beside)
@@ -221,6 +229,19 @@ class TestAHandOut:
         assert "The terms of first." in (packed.path / "licences/first-1.0.txt").read_text()
         models = (packed.path / "licences/models.txt").read_text()
         assert "Apache-2.0; read it on https://huggingface.co/HuggingFaceTB/" in models
+
+    def test_has_the_text_of_a_licence_that_must_be_handed_on(self, room, without_pip):
+        (room / "terms.txt").write_text("You may, if you hand these on.")
+        texts = {"gemma-3-270m": room / "terms.txt"}
+        made = packing.pack(
+            room / "stick", ["gemma-3-270m"], accept_licence=True, licence_texts=texts
+        )
+        manifest = json.loads((made.path / "manifest.json").read_text())
+        [read] = [item["read"] for item in manifest["cache"] if item["read"]]
+        assert (made.path / read).read_text() == "You may, if you hand these on."
+        assert (
+            f"its text is in {Path(read).name}; " in (made.path / "licences/models.txt").read_text()
+        )
 
     def test_can_be_one_archive(self, room, without_pip):
         made = packing.pack(room / "stick", archive=True)
@@ -235,7 +256,7 @@ class TestAHandOut:
         def refuse():
             raise FetchError("No network.")
 
-        monkeypatch.setattr(packing, "_DOWNLOADS", ((refuse, "11"),))
+        monkeypatch.setattr(packing, "_DOWNLOADS", ((refuse, "11", "MIT"),))
         made = packing.pack(room / "stick")
         said = "Lab 11 will not run as a whole without a network: No network."
         assert said in made.remarks
@@ -311,6 +332,19 @@ class TestWholeOrNotAtAll:
             packing.pack(tmp_path / "stick", models=["gemma-3-270m"])
         assert self.left(tmp_path) == []
 
+    @pytest.mark.parametrize(
+        ("models", "texts", "said"),
+        [
+            (["gemma-3-270m"], {}, r"text of its licence: .*--licence-text gemma-3-270m=FILE"),
+            (["gemma-3-270m"], {"gemma-3-270m": Path("missing.txt")}, "missing.txt.*is no file"),
+            (["qwen3-0.6b"], {"gemma-3-270m": Path(__file__)}, "gemma-3-270m, which is not among"),
+        ],
+    )
+    def test_a_licences_text_that_is_not_as_it_must_be(self, room, models, texts, said):
+        with pytest.raises(UsageError, match=said):
+            packing.pack(room / "stick", models, accept_licence=True, licence_texts=texts)
+        assert self.left(room) == []
+
 
 class TestInstalling:
     @pytest.mark.slow
@@ -381,9 +415,10 @@ class TestFillingTheCache:
 
     def test_leaves_out_what_has_to_be_accepted(self, installer, tmp_path, capsys):
         folder = f"models/{packing.DEFAULT_MODEL}"
-        items = [{"folder": folder, "read": "https://huggingface.co/google/gemma-3-270m"}]
+        items = [{"folder": folder, "read": "licences/gemma-3-270m.txt"}]
         installer.fill_cache(items, accept=False)
-        assert "Read it on https://huggingface.co/google/gemma-3-270m" in capsys.readouterr().err
+        terms = installer.HERE / "licences/gemma-3-270m.txt"
+        assert f"Read it in {terms}, then accept it with" in capsys.readouterr().err
         assert not (tmp_path / "there").exists()
         installer.fill_cache(items, accept=True)
         assert (tmp_path / "there" / folder / "tiny.gguf").is_file()
@@ -398,6 +433,20 @@ class TestFillingTheCache:
         (target / "more.py").touch()
         installer.fill_cache(items, accept=False)
         assert names(target) == {"convert.py", "more.py"}
+
+    def test_can_write_to_what_came_from_a_stick_that_it_can_only_read(
+        self, installer, tmp_path, stick, monkeypatch
+    ):
+        monkeypatch.setattr(installer, "HERE", stick)
+        (stick / "cache/converter-1/convert.py").chmod(0o444)
+        installer.fill_cache([{"folder": "converter-1", "read": ""}], accept=False)
+        assert (tmp_path / "there/converter-1/convert.py").stat().st_mode & 0o200
+
+    def test_removes_what_an_installer_that_was_killed_had_begun(self, installer, tmp_path):
+        begun = tmp_path / f"there/.converter-1.{'0' * 32}.part"
+        begun.mkdir(parents=True)
+        installer.fill_cache([{"folder": "converter-1", "read": ""}], accept=False)
+        assert not begun.exists()
 
 
 class TestTheLock:
@@ -455,22 +504,3 @@ def sdist(path: Path) -> Path:
             member.size = len(text)
             archive.addfile(member, io.BytesIO(text.encode()))
     return path
-
-
-LONG = "License: Copyright\n        All rights\n        reserved."
-CLASSIFIED = "Classifier: License :: OSI Approved :: MIT License"
-
-
-@pytest.mark.parametrize(
-    ("said", "expected"),
-    [
-        ("License-Expression: BSD-3-Clause", "BSD-3-Clause"),
-        ("License: MIT", "MIT"),
-        (f"{LONG}\n{CLASSIFIED}", "MIT License"),
-        (CLASSIFIED, "MIT License"),
-        (LONG, "its text is in licences/"),
-        ("Summary: nothing", "its text is in licences/"),
-    ],
-)
-def test_a_wheel_says_its_licence(tmp_path, said, expected):
-    assert packing.licence(publish(tmp_path, "first", licence=said)) == expected

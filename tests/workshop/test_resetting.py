@@ -72,6 +72,14 @@ def guess(lab):
     return lab.read_bytes()
 
 
+def rewrite(lab):
+    """Change a cell that is neither an answer nor a guess, and return the file's bytes."""
+    notebook = nbformat.read(lab, as_version=4)
+    notebook.cells[-1].source += "\nMine."
+    nbformat.write(notebook, lab)
+    return lab.read_bytes()
+
+
 def test_the_lab_is_pristine_again_and_the_learners_copy_aside(labs):
     mine = work(labs / NAME)
     done = reset("00", labs)
@@ -127,6 +135,18 @@ def test_a_damaged_or_deleted_lab_comes_back(labs, damage):
     assert (done.kept and done.kept.read_bytes()) == damage
 
 
+def test_on_a_shared_server_the_learners_own_copy_comes_back(labs, tmp_path, monkeypatch):
+    monkeypatch.setattr(resetting, "LABS", labs)
+    home = tmp_path / "home" / "labs"
+    shutil.copytree(labs, home)
+    mine = rewrite(home / NAME)
+    monkeypatch.setenv("SLMLAB_LABS", str(home))
+    done = reset("00")
+    assert (done.lab, done.kept.parent) == (home / NAME, home / "mine")
+    assert done.lab.read_bytes() == (labs / NAME).read_bytes()
+    assert done.kept.read_bytes() == mine
+
+
 def test_line_ends_of_windows_are_no_change(labs):
     lab = labs / NAME
     lab.write_bytes(lab.read_bytes().replace(b"\n", b"\r\n"))
@@ -147,6 +167,17 @@ def test_what_a_learner_committed_is_not_pristine(clone, do):
     mine = do(clone / NAME)
     git(clone, "commit", "-am", "My answers")
     done = reset("00", clone)
+    assert done.lab.read_bytes() == (LABS / NAME).read_bytes()
+    assert done.kept.read_bytes() == mine
+
+
+@needs_git
+def test_what_a_learner_committed_beside_the_answers_is_not_the_courses_either(clone, tmp_path):
+    git(tmp_path, "clone", clone, "labs")
+    labs = tmp_path / "labs"
+    mine = rewrite(labs / NAME)
+    git(labs, "commit", "-am", "My own code")
+    done = reset("00", labs)
     assert done.lab.read_bytes() == (LABS / NAME).read_bytes()
     assert done.kept.read_bytes() == mine
 

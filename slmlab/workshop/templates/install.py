@@ -132,8 +132,8 @@ def fill_cache(items: list[dict], accept: bool) -> None:
     for item in items:
         if item["read"] and not accept:
             say(
-                f"Left out: {item['folder']}, whose licence has to be accepted. Read it on "
-                f"{item['read']}, then accept it with: "
+                f"Left out: {item['folder']}, whose licence has to be accepted. Read it in "
+                f"{HERE / item['read']}, then accept it with: "
                 f'"{sys.executable}" "{__file__}" --fill-cache --accept-license'
             )
         else:
@@ -142,17 +142,18 @@ def fill_cache(items: list[dict], accept: bool) -> None:
 
 def copy_whole(source: Path, target: Path) -> None:
     """Copy a folder so that it appears whole; one that is there already stays."""
+    from slmlab.files import locked, whole_folder
+
     files = [path for path in source.rglob("*") if path.is_file()]
-    if all(same(path, target / path.relative_to(source)) for path in files):
-        return
-    say(f"Copying {source.name} to {target} ...")
-    aside = target.with_name(f".{target.name}.{os.getpid()}.part")
-    try:
-        shutil.copytree(source, aside)
-        shutil.rmtree(target, ignore_errors=True)
-        aside.replace(target)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+    with locked(target):
+        if all(same(path, target / path.relative_to(source)) for path in files):
+            return
+        say(f"Copying {source.name} to {target} ...")
+        with whole_folder(target) as aside:
+            shutil.copytree(
+                source, aside, copy_function=shutil.copyfile
+            )  # a stick may be read-only
+            shutil.rmtree(target, ignore_errors=True)
 
 
 def same(one: Path, other: Path) -> bool:
