@@ -37,6 +37,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray-") as folder:
         environment = {
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": folder,
             "PYTHONPATH": PATH,
             **LOOPBACK,
             **PATIENCE,
@@ -44,6 +45,7 @@ def cluster():
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
+        Path(folder, "ray").mkdir()  # Ray writes the address of the cluster there
         made = Cluster()
         made.folder = folder
         try:
