@@ -459,10 +459,7 @@ def _text(named: str) -> str:
     from slmlab import measurement
 
     path = Path(named)
-    try:
-        return path.read_text("utf-8") if path.is_file() else measurement.text(named)
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not text in UTF-8; give a text file.") from None
+    return measurement.text_file(path) if path.is_file() else measurement.text(named)
 
 
 def _sweep(options: argparse.Namespace) -> int:

@@ -11,6 +11,7 @@ import hashlib
 import math
 import os
 import platform
+import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +24,7 @@ from slmlab.errors import NotPossibleHere
 
 CGROUP = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
+CPUINFO = Path("/proc/cpuinfo")
 _MEMORY = (
     ("", "memory.max", "memory.current", ""),
     ("memory", "memory.limit_in_bytes", "memory.usage_in_bytes", "total_"),
@@ -45,7 +47,8 @@ _FEATURES = (
 class Machine:
     """A computer as the programs on it may use it.
 
-    `cores` are the ones this process may use, `memory_bytes` the most it may hold.
+    `cores` are the ones this process may use, `memory_bytes` the most it may hold. `quota` is how
+    many cores' worth of time it gets where that is less, as 1.5 with 2 cores.
     """
 
     cpu: str
@@ -55,11 +58,13 @@ class Machine:
     memory_bytes: int
     python: str
     features: tuple[str, ...]
+    quota: float | None = None
 
     @property
     def fingerprint(self) -> str:
         """A short name that is equal only for machines whose speeds may be compared."""
-        parts = (self.cpu, self.architecture, self.system, str(self.cores), *self.features)
+        share = f"{self.quota or self.cores:g}"
+        parts = (self.cpu, self.architecture, self.system, share, *self.features)
         return hashlib.sha256("|".join(parts).encode()).hexdigest()[:8]
 
     def __str__(self) -> str:
@@ -73,14 +78,16 @@ class Machine:
 def this_machine() -> Machine:
     """Describe the machine that runs this process."""
     cpu, flags = _cpu()
+    cores, quota = usable_threads(), _cpu_quota(CGROUP)
     return Machine(
         cpu=cpu,
         architecture=platform.machine(),
         system=platform.system(),
-        cores=usable_threads(),
+        cores=cores,
         memory_bytes=_memory_limit_bytes(),
         python=platform.python_version(),
         features=tuple(feature for feature in _FEATURES if feature in flags),
+        quota=quota if quota < cores else None,
     )
 
 
@@ -162,14 +169,32 @@ def _seconds(work) -> float:
 
 
 def _cpu() -> tuple[str, set[str]]:
-    """Return the processor's name and its feature flags, where the system tells them."""
+    """Return the processor's name and its feature flags, where the system tells them.
+
+    ARM's cores have numbers instead of a name, those of one processor often several.
+    """
     try:
-        lines = Path("/proc/cpuinfo").read_text("utf-8").splitlines()
+        lines = CPUINFO.read_text("utf-8").splitlines()
     except OSError:
-        return platform.processor() or platform.machine(), set()
-    fields = dict(map(str.strip, line.split(":", 1)) for line in lines if ":" in line)
+        return _name_on_macos() or platform.processor() or platform.machine(), set()
+    pairs = [tuple(map(str.strip, line.split(":", 1))) for line in lines if ":" in line]
+    fields = dict(pairs)
     flags = fields.get("flags") or fields.get("Features") or ""
-    return fields.get("model name") or platform.machine(), set(flags.split())
+    makers = [value for name, value in pairs if name == "CPU implementer"]
+    parts = [value for name, value in pairs if name == "CPU part"]
+    kinds = sorted({f"{maker}/{part}" for maker, part in zip(makers, parts, strict=False)})
+    return " ".join([fields.get("model name") or platform.machine(), *kinds]), set(flags.split())
+
+
+def _name_on_macos() -> str:
+    """Return such as "Apple M2 Pro" on macOS, where Python itself knows only "arm"; else ""."""
+    if sys.platform != "darwin":
+        return ""
+    command = ["sysctl", "-n", "machdep.cpu.brand_string"]
+    try:
+        return subprocess.run(command, capture_output=True, encoding="utf-8").stdout.strip()
+    except OSError:
+        return ""
 
 
 def _cgroups(cgroup: Path, controller: str = "") -> list[Path]:

@@ -1,8 +1,12 @@
 """The machine module counts what this process may use, not what the host has."""
 
+import math
 import os
+import platform
 import sys
+from dataclasses import replace
 from importlib.metadata import version
+from types import SimpleNamespace
 
 import pytest
 
@@ -118,10 +122,80 @@ def test_freed_memory_goes_back_to_the_system():
 
 def test_a_machine_has_a_fingerprint_that_changes_with_its_cores():
     this = machine.this_machine()
-    other = machine.Machine(**{**vars(this), "cores": this.cores + 1})
+    other = machine.Machine(**{**vars(this), "cores": this.cores + 1, "quota": None})
     assert this.fingerprint == machine.Machine(**vars(this)).fingerprint
     assert this.fingerprint != other.fingerprint
     assert this.fingerprint in str(this)
+
+
+def test_the_fingerprint_of_a_machine_that_numbers_were_recorded_on_stays():
+    features = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16")
+    recorded = machine.Machine("AMD EPYC", "x86_64", "Linux", 2, 25 << 30, "3.11", features)
+    assert recorded.fingerprint == "09cf3a35"
+
+
+@pytest.fixture
+def here(monkeypatch, tmp_path):
+    """Describe a machine with this quota, and with this in /proc/cpuinfo or without that file."""
+
+    def describe(quota=math.inf, cpuinfo=None):
+        path = tmp_path / "cpuinfo"
+        path.unlink(missing_ok=True)
+        if cpuinfo is not None:
+            path.write_text(cpuinfo, "utf-8")
+        monkeypatch.setattr(machine, "CPUINFO", path)
+        monkeypatch.setattr(machine, "_cpu_quota", lambda cgroup: quota)
+        return machine.this_machine.__wrapped__()
+
+    return describe
+
+
+def test_a_part_of_a_core_is_another_machine_and_a_whole_one_is_not(here):
+    half, whole, bare = (here(quota) for quota in (0.5, 1.0, math.inf))
+    assert (half.cores, half.quota) == (1, 0.5)
+    assert (whole.cores, whole.quota) == (1, None)
+    assert half.fingerprint != whole.fingerprint
+    assert whole.fingerprint == replace(bare, cores=1).fingerprint
+
+
+def test_the_name_of_a_processor_is_what_linux_says(here):
+    cpuinfo = "vendor_id : AuthenticAMD\nmodel name : AMD EPYC\nflags : fpu avx2 avx512f\n"
+    found = here(cpuinfo=2 * cpuinfo)
+    assert (found.cpu, found.features) == ("AMD EPYC", ("avx2", "avx512f"))
+
+
+def arm_cores(*parts):
+    return "".join(
+        f"Features : fp asimd\nCPU implementer : 0x41\nCPU part : {part}\n\n" for part in parts
+    )
+
+
+def test_arm_processors_are_told_apart_by_the_parts_of_their_cores(here, monkeypatch):
+    monkeypatch.setattr(platform, "machine", lambda: "aarch64")
+    old, new = here(cpuinfo=arm_cores("0xd0c")), here(cpuinfo=arm_cores("0xd40"))
+    assert (old.cpu, old.features) == ("aarch64 0x41/0xd0c", ("asimd",))
+    assert old.fingerprint != new.fingerprint
+    mixed = here(cpuinfo=arm_cores("0xd0b", "0xd05", "0xd05", "0xd0b"))
+    assert mixed.cpu == "aarch64 0x41/0xd05 0x41/0xd0b"
+
+
+def test_apples_chips_are_told_apart_by_the_name_that_macos_gives(here, monkeypatch):
+    monkeypatch.setattr(machine, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    found = {}
+    for name in ("Apple M1", "Apple M4 Pro"):
+        said = SimpleNamespace(stdout=f"{name}\n")
+        monkeypatch.setattr(machine.subprocess, "run", lambda command, said=said, **_: said)
+        found[name] = here()
+    assert [one.cpu for one in found.values()] == list(found)
+    assert len({one.fingerprint for one in found.values()}) == 2
+
+
+def test_without_a_name_the_processor_is_what_python_says(here, monkeypatch):
+    monkeypatch.setattr(machine, "sys", SimpleNamespace(platform="darwin"))
+    monkeypatch.setattr(platform, "processor", lambda: "arm")
+    monkeypatch.setenv("PATH", "")
+    assert here().cpu == "arm"
 
 
 def test_a_module_without_its_package_has_an_unknown_version():

@@ -20,7 +20,7 @@ from slmlab.measurement.quality import (
     score,
 )
 from slmlab.measurement.record import Measurement, computed, measured, published, recorded
-from slmlab.measurement.texts import text
+from slmlab.measurement.texts import text, text_file
 from slmlab.measurement.throughput import Speed, clock, speed
 
 __all__ = [
@@ -51,4 +51,5 @@ __all__ = [
     "score",
     "speed",
     "text",
+    "text_file",
 ]

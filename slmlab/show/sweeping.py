@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from slmlab import show
 from slmlab.show import COLOURS
-from slmlab.sweeping import Row
+from slmlab.sweeping import SweepRow
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
 
-def table(rows: Sequence[Row]) -> None:
+def table(rows: Sequence[SweepRow]) -> None:
     """Display what a sweep measured, and below it where its numbers come from.
 
     The output also carries every number as data, for the report to collect.
@@ -36,7 +36,7 @@ def table(rows: Sequence[Row]) -> None:
     )
 
 
-def frame(rows: Sequence[Row]) -> "DataFrame":
+def frame(rows: Sequence[SweepRow]) -> "DataFrame":
     """Return one line for each model, engine and quantisation; rates of machines stand apart."""
     import pandas as pd
 
@@ -53,7 +53,7 @@ def frame(rows: Sequence[Row]) -> "DataFrame":
     return pd.DataFrame(lines.values()).fillna("-")
 
 
-def _labels(rows: Sequence[Row]) -> list[str]:
+def _labels(rows: Sequence[SweepRow]) -> list[str]:
     """Return a heading for each row, which names the machine where the number depends on it."""
     plain = [_label(row) for row in rows]
     seen = Counter((row.task.subject, label) for row, label in zip(rows, plain, strict=True))
@@ -64,12 +64,12 @@ def _labels(rows: Sequence[Row]) -> list[str]:
     ]
 
 
-def _label(row: Row) -> str:
+def _label(row: SweepRow) -> str:
     text = row.task.text
     return f"{row.number.quantity} on {Path(text).name}" if text else row.number.quantity
 
 
-def picture(rows: Sequence[Row], text: str = "prose") -> "Figure":
+def picture(rows: Sequence[SweepRow], text: str = "prose") -> "Figure":
     """Draw decode speed against perplexity on a text; the bars are the spreads.
 
     What has only one of them is left out; each machine has a marker of its own.
@@ -111,5 +111,5 @@ def picture(rows: Sequence[Row], text: str = "prose") -> "Figure":
     return fig
 
 
-def _series(row: Row) -> str:
+def _series(row: SweepRow) -> str:
     return f"{Path(row.task.model).name}, {row.task.engine}, machine {row.where}"

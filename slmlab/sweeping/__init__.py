@@ -3,14 +3,14 @@
 from slmlab.sweeping.plan import Plan, read_plan
 from slmlab.sweeping.results import Result, finished, read_result
 from slmlab.sweeping.running import Sweep, sweep
-from slmlab.sweeping.summary import Row, disagreements, summary
+from slmlab.sweeping.summary import SweepRow, disagreements, summary
 from slmlab.sweeping.task import Task
 
 __all__ = [
     "Plan",
     "Result",
-    "Row",
     "Sweep",
+    "SweepRow",
     "Task",
     "disagreements",
     "finished",

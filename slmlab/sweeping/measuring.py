@@ -2,13 +2,15 @@
 
 import hashlib
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
 from pathlib import Path
+from tempfile import gettempdir
 from typing import Any
 
 from slmlab import acquisition, engines, measurement
 from slmlab.errors import SlmlabError, VerificationError
-from slmlab.files import weight_bytes
+from slmlab.files import locked, weight_bytes
 from slmlab.machine import this_machine
 from slmlab.measurement import Measurement, measured
 from slmlab.measurement.alone import alone
@@ -17,7 +19,13 @@ from slmlab.sweeping.results import Result
 from slmlab.sweeping.task import Task, read_text
 
 Measure = Callable[[Task, int | None], list[Measurement]]
-"""Measures a task with so many threads; None stands for all that the process may use."""
+"""Measures a task with the given number of threads; None means all available."""
+
+_LIMIT = 24 * 3600
+"""Seconds after which a task is taken to hang."""
+
+PATIENCE = 7 * 24 * 3600
+"""Seconds to wait for other sweeps, which may take days."""
 
 
 def attempt(task: Task, threads: int | None, measure: Measure) -> Result:
@@ -31,20 +39,32 @@ def attempt(task: Task, threads: int | None, measure: Measure) -> Result:
 
 
 def measure_alone(task: Task, threads: int | None) -> list[Measurement]:
-    """Measure a task in a fresh process of this machine.
+    """Measure a task in a fresh process of this machine; a timed one waits for those of others.
 
-    Raises what `acquisition.fetch`, `engines.prepare` and `engines.load` raise, and
-    `VerificationError` where the model or text is not the one that was planned.
+    Raises what `acquisition.fetch`, `engines.prepare` and `engines.load` raise,
+    `VerificationError` where the model or text is not the one that was planned, and `EngineError`
+    where it takes more than a day.
     """
     arguments = {"task": asdict(task), "threads": threads}
-    return [Measurement(**row) for row in alone(__name__, "rows", str(task), **arguments)]
+    with _turn() if task.is_timed else nullcontext():
+        found = alone(__name__, "rows", str(task), _LIMIT, **arguments)
+    return [Measurement(**row) for row in found]
+
+
+def _turn() -> AbstractContextManager[None]:
+    """Hold the lock under which one task at a time is timed here, whatever sweep it is of.
+
+    It is not in the cache, which may be read-only, or shared by several machines.
+    """
+    folder = Path(gettempdir(), f"slmlab-{Path.home().name}")
+    return locked(folder / "timing a model", PATIENCE)
 
 
 def rows(task: dict[str, Any], threads: int | None) -> list[dict[str, Any]]:
     """Measure a task in this process and return its numbers as plain data."""
     planned = Task(**task)
     path = _form(planned)
-    found = _QUANTITIES[planned.quantity](planned, path, threads)
+    found = _MEASURED_BY[planned.quantity](planned, path, threads)
     return [asdict(_row(planned, *one)) for one in found]
 
 
@@ -94,7 +114,7 @@ def _memory(task: Task, path: Path, threads: int | None) -> list[tuple]:
     return [("peak memory", peak, "bytes", None)]
 
 
-_QUANTITIES = {"size": _size, "perplexity": _perplexity, "speed": _speed, "memory": _memory}
+_MEASURED_BY = {"size": _size, "perplexity": _perplexity, "speed": _speed, "memory": _memory}
 
 
 def _row(task: Task, quantity: str, value: float, unit: str, spread: float | None) -> Measurement:

@@ -3,7 +3,7 @@
 import importlib.util
 import socket
 from collections import Counter, deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from slmlab.errors import NotPossibleHere
@@ -12,6 +12,9 @@ from slmlab.sweeping.results import Result
 from slmlab.sweeping.task import Task
 
 _ATTEMPTS = 3
+
+_LOOK_EVERY = 60.0
+"""Seconds between looks whether a machine is left to do what is not done."""
 
 
 def why_not() -> str | None:
@@ -46,6 +49,10 @@ def run(tasks: Sequence[Task], measure: Measure, address: str) -> Iterator[Resul
 def _connect(address: str) -> None:
     import ray
 
+    if ray.is_initialized():
+        raise NotPossibleHere(
+            "This process is connected to a Ray cluster already; call ray.shutdown() first."
+        )
     try:
         _must_answer(address)
         ray.init(address=address, log_to_driver=False, logging_level="error")
@@ -53,6 +60,11 @@ def _connect(address: str) -> None:
         raise NotPossibleHere(
             f"There is no Ray cluster at {address} ({_last_line(problem)}); start one with "
             f"`ray start`, or name another."
+        ) from None
+    except (RuntimeError, ray.exceptions.RayError) as problem:
+        raise NotPossibleHere(
+            f"The Ray cluster at {address} does not take us ({' '.join(str(problem).split())}); "
+            f"install the Ray and Python that it has."
         ) from None
 
 
@@ -67,10 +79,10 @@ def _side_by_side(remote: Any, tasks: Sequence[Task], measure: Measure) -> Itera
     """Let Ray spread tasks of one CPU each, and do again what a lost machine was doing."""
     import ray
 
-    one_cpu = remote.options(num_cpus=1, max_retries=_ATTEMPTS)
+    one_cpu = remote.options(num_cpus=1, max_retries=_ATTEMPTS - 1)
     running = {one_cpu.remote(task, 1, measure): task for task in tasks}
     while running:
-        [ready], _ = ray.wait(list(running))
+        ready = _next_done(running)
         task = running.pop(ready)
         try:
             yield ray.get(ready)
@@ -91,9 +103,7 @@ def _one_a_machine(remote: Any, tasks: Sequence[Task], measure: Measure) -> Iter
                 attempts[task] += 1
                 work = remote.options(num_cpus=cpus, max_retries=0, scheduling_strategy=_on(node))
                 running[work.remote(task, None, measure)] = task, node
-        if not running:
-            raise NotPossibleHere("No machine is left in the Ray cluster; add one and sweep again.")
-        [ready], _ = ray.wait(list(running))
+        ready = _next_done(running)
         task, _ = running.pop(ready)
         try:
             yield ray.get(ready)
@@ -102,6 +112,22 @@ def _one_a_machine(remote: Any, tasks: Sequence[Task], measure: Measure) -> Iter
                 waiting.append(task)
             else:
                 yield _lost(task, problem)
+
+
+def _next_done(running: Collection[Any]) -> Any:
+    """Wait until one of these is done, and return it.
+
+    Raises `NotPossibleHere` where there is none, or no machine is left to do it.
+    """
+    import ray
+
+    while running:
+        done, _ = ray.wait(list(running), timeout=_LOOK_EVERY)
+        if done:
+            return done[0]
+        if not _nodes():
+            break
+    raise NotPossibleHere("No machine is left in the Ray cluster; add one and sweep again.")
 
 
 def _nodes() -> dict[str, float]:

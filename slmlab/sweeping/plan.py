@@ -2,7 +2,7 @@
 
 import hashlib
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import MISSING, dataclass, fields
 from itertools import product
 from pathlib import Path
@@ -12,10 +12,8 @@ from slmlab import engines
 from slmlab.errors import UsageError
 from slmlab.files import sha256
 from slmlab.quantization import QUANTIZATIONS
-from slmlab.sweeping.task import Task, read_text
+from slmlab.sweeping.task import QUANTITIES, Task, read_text
 from slmlab.tiers import card
-
-QUANTITIES = ("size", "perplexity", "speed", "memory")
 
 
 @dataclass(frozen=True)
@@ -33,7 +31,7 @@ class Plan:
     engines: tuple[str, ...] = ("llama_cpp",)
     texts: tuple[str, ...] = ("prose",)
     repetitions: int = 1
-    measure: tuple[str, ...] = QUANTITIES
+    measure: tuple[str, ...] = tuple(QUANTITIES)
     chunks: int = 20
     context: int = 512
     prompt_tokens: int = 512
@@ -80,11 +78,10 @@ class Plan:
 
     def _conditions(self, quantity: str, texts: dict[str, str]) -> list[dict[str, Any]]:
         """Return what else decides a quantity: for perplexity, once for each text."""
+        conditions = {name: getattr(self, name) for name in QUANTITIES[quantity]}
         if quantity == "perplexity":
-            chunks = {"chunks": self.chunks, "context": self.context}
-            return [{"text": text, "text_sha256": sha} | chunks for text, sha in texts.items()]
-        names = {"speed": ("prompt_tokens", "decode_tokens", "runs"), "memory": ("context",)}
-        return [{name: getattr(self, name) for name in names.get(quantity, ())}]
+            return [{"text": text, "text_sha256": sha} | conditions for text, sha in texts.items()]
+        return [conditions]
 
 
 def read_plan(path: Path) -> Plan:
@@ -140,7 +137,7 @@ def _must_be(kind: Any, name: str, value: Any) -> None:
         raise UsageError(f"{name} must be a list of one name or more, in quotes.")
 
 
-def _must_be_among(what: str, names: Sequence[str], known: Sequence[str]) -> None:
+def _must_be_among(what: str, names: Sequence[str], known: Collection[str]) -> None:
     if unknown := [name for name in names if name not in known]:
         raise UsageError(f"there is no {what} {unknown[0]!r} here; choose {', '.join(known)}.")
 
@@ -148,7 +145,7 @@ def _must_be_among(what: str, names: Sequence[str], known: Sequence[str]) -> Non
 def _must_fit(quantisations: Sequence[str], names: Sequence[str]) -> None:
     """Raise `UsageError` for a quantisation that no engine has, or an engine that has none."""
     known = [one for name in names for one in _quantisations(name)]
-    _must_be_among("quantisation", quantisations, list(dict.fromkeys(known)))
+    _must_be_among("quantisation", quantisations, dict.fromkeys(known))
     for name in names:
         own = _quantisations(name)
         if not set(own) & set(quantisations):

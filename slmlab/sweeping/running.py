@@ -2,22 +2,22 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from threading import Event
 
 from slmlab.errors import UsageError
 from slmlab.files import locked
 from slmlab.machine import usable_threads
+from slmlab.measurement.alone import STOP
 from slmlab.measurement.words import quantity
 from slmlab.sweeping import on_ray
-from slmlab.sweeping.measuring import Measure, attempt, measure_alone
+from slmlab.sweeping.measuring import PATIENCE, Measure, attempt, measure_alone
 from slmlab.sweeping.plan import Plan
 from slmlab.sweeping.results import Result, finished, write_result
 from slmlab.sweeping.task import Task
-
-_PATIENCE = 7 * 24 * 3600
-"""Seconds that a sweep waits for another one of its folder: they may take days."""
 
 
 @dataclass(frozen=True)
@@ -41,24 +41,27 @@ def sweep(
     """Measure what a plan asks for and `folder` does not hold yet; each result is a file there.
 
     A task that fails is kept with its reason and tried again by the next sweep. `processes` tasks
-    run at once, except the timed ones, which have the machine for themselves. `ray` is the address
-    of a Ray cluster, as `ray.init` takes it. A second sweep of the same folder waits for the first
-    to end, up to a week. `tell` gets a line for each task. Raises `UsageError` for fewer than one
-    process, and `NotPossibleHere` where Ray is not installed or has no machine left.
+    run at once, except the timed ones, which have the machine for themselves: of those, one at a
+    time runs on it, also where several sweeps have some. `ray` is the address of a Ray cluster, as
+    `ray.init` takes it. A second sweep of the same folder waits for the first to end, up to a week.
+    `tell` gets a line for each task. Where it is interrupted, the tasks that run are ended. Raises
+    `UsageError` for fewer than one process, and `NotPossibleHere` where Ray is not installed or has
+    no machine left.
     """
     if processes < 1:
         raise UsageError(f"{processes} processes measure nothing; ask for 1 or more.")
     tasks = plan.tasks()
-    with locked(folder.resolve(), _PATIENCE):
+    with locked(folder.resolve(), PATIENCE):
         done = {result.task: result for result in finished(tasks, folder)}
         missing = [task for task in tasks if task not in done]
         tell(f"{len(tasks)} tasks, of which {len(done)} were finished before")
         results = on_ray.run(missing, measure, ray) if ray else _here(missing, measure, processes)
         now = {}
-        for result in results:
-            write_result(result, folder)
-            now[result.task] = result
-            tell(f"{len(now)} of {len(missing)}: {_said(result)}")
+        with closing(results):
+            for result in results:
+                write_result(result, folder)
+                now[result.task] = result
+                tell(f"{len(now)} of {len(missing)}: {_said(result)}")
     ordered = [(done | now)[task] for task in tasks]
     return Sweep(
         finished=tuple(result for result in ordered if not result.failure),
@@ -80,12 +83,17 @@ def _here(tasks: Sequence[Task], measure: Measure, processes: int) -> Iterator[R
 def _at_once(
     tasks: Iterable[Task], work: Callable[[Task], Result], processes: int
 ) -> Iterator[Result]:
-    """Yield results as they come; each thread does no more than wait for its task's process."""
-    pool = ThreadPoolExecutor(processes)
+    """Yield results as they come; each thread does no more than wait for its task's process.
+
+    Where we are interrupted, those processes are ended.
+    """
+    stop = Event()
+    pool = ThreadPoolExecutor(processes, initializer=STOP.set, initargs=[stop])
     try:
         for future in as_completed([pool.submit(work, task) for task in tasks]):
             yield future.result()
     finally:
+        stop.set()
         pool.shutdown(cancel_futures=True)
 
 

@@ -10,7 +10,7 @@ from slmlab.measurement.words import quantity
 from slmlab.sweeping.results import Result
 from slmlab.sweeping.task import Task
 
-_TOLERANCE = {"file": 0.0, "perplexity": 1e-3}
+_TOLERANCE = {"size": 0.0, "perplexity": 1e-3}
 """How far what no machine decides may differ, relative to the least.
 
 Processors add up in different orders; `make bench` gives llama-perplexity as much.
@@ -18,7 +18,7 @@ Processors add up in different orders; `make bench` gives llama-perplexity as mu
 
 
 @dataclass(frozen=True)
-class Row:
+class SweepRow:
     """A quantity of a model in one form: the mean of the repetitions in `number`.
 
     `task` is the first of them, `machines` are the fingerprints of those that took part: one for
@@ -38,7 +38,7 @@ class Row:
         return ", ".join([" ".join(self.machines), *self.versions])
 
 
-def summary(results: Sequence[Result]) -> list[Row]:
+def summary(results: Sequence[Result]) -> list[SweepRow]:
     """Return a row for each quantity, in the order of the tasks.
 
     Speed and memory have one for each kind of machine and set of versions, and so has what ought
@@ -73,7 +73,7 @@ def _groups(results: Sequence[Result]) -> Iterator[_Group]:
 
 def _split(group: _Group) -> list[_Group]:
     """Return a group whole where machines do not matter, or else in one part for each kind."""
-    if group[0][1].quantity in _TOLERANCE and _agree(group):
+    if not group[0][0].task.is_timed and _agree(group):
         return [group]
     parts: dict[tuple, _Group] = {}
     for result, number in group:
@@ -83,9 +83,11 @@ def _split(group: _Group) -> list[_Group]:
 
 
 def _agree(group: _Group) -> bool:
-    values = [number.value for _, number in group]
-    tolerance = _TOLERANCE.get(group[0][1].quantity)
-    return tolerance is None or max(values) - min(values) <= tolerance * min(values)
+    """Whether what no machine decides is the same within its tolerance; rates need not be."""
+    task, values = group[0][0].task, [number.value for _, number in group]
+    if task.is_timed:
+        return True
+    return max(values) - min(values) <= _TOLERANCE[task.quantity] * min(values)
 
 
 def _differing(parts: Sequence[_Group]) -> set[str]:
@@ -94,19 +96,19 @@ def _differing(parts: Sequence[_Group]) -> set[str]:
     return {name for name, _ in set.union(*versions) - set.intersection(*versions)}
 
 
-def _row(part: _Group, differing: set[str]) -> Row:
+def _row(part: _Group, differing: set[str]) -> SweepRow:
     machines = dict.fromkeys(result.machine for result, _ in part)
     (first, number), values = part[0], [number.value for _, number in part]
-    timed = number.quantity not in _TOLERANCE
+    repeated = first.task.is_timed and len(values) > 1
     mean = replace(
         number,
         value=statistics.fmean(values),
-        spread=statistics.stdev(values) if timed and len(values) > 1 else number.spread,
+        spread=statistics.stdev(values) if repeated else number.spread,
         how="measured" if all(map(_is_of_here_and_now, part)) else "recorded",
         conditions=number.conditions | {"repetitions": len(values)},
     )
     versions = [f"{name} {one}" for name, one in number.versions.items() if name in differing]
-    return Row(first.task, tuple(machines), tuple(versions), mean)
+    return SweepRow(first.task, tuple(machines), tuple(versions), mean)
 
 
 def _is_of_here_and_now(found: tuple[Result, Measurement]) -> bool:

@@ -8,6 +8,14 @@ from pathlib import Path
 from slmlab import measurement
 from slmlab.errors import UsageError
 
+QUANTITIES = {
+    "size": (),
+    "perplexity": ("chunks", "context"),
+    "speed": ("prompt_tokens", "decode_tokens", "runs"),
+    "memory": ("context",),
+}
+"""What can be measured, each with the conditions that it depends on."""
+
 TIMED = ("speed", "memory")
 """What depends on the machine, and needs all of it: nothing else may run beside."""
 
@@ -60,16 +68,11 @@ class Task:
 def read_text(name: str) -> str:
     """Return one of the course's texts, or that of a file whose path is absolute.
 
-    Raises `UsageError` where there is none.
+    Raises `UsageError` where there is none, or it is not UTF-8.
     """
     path = Path(name)
     if not path.is_absolute():
         return measurement.text(name)
-    try:
-        return path.read_text("utf-8")
-    except FileNotFoundError:
-        raise UsageError(
-            f"The text {path} is not here; put it where every machine sees it."
-        ) from None
-    except UnicodeDecodeError:
-        raise UsageError(f"{path} is not text in UTF-8; give a text file.") from None
+    if not path.is_file():
+        raise UsageError(f"The text {path} is not here; put it where every machine sees it.")
+    return measurement.text_file(path)

@@ -94,6 +94,13 @@ def test_a_kill_is_told_whatever_was_said_before():
         run("runs_out_of_memory")
 
 
+def test_what_takes_longer_than_its_limit_is_ended(tmp_path):
+    note = tmp_path / "process"
+    with pytest.raises(EngineError, match="Measuring the work took more than 3 s and was stopped"):
+        run("takes_long", note=str(note), limit=3)
+    assert not note.exists() or has_ended(int(note.read_text()))
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no SIGKILL")
 def test_nothing_measures_on_when_we_are_killed(tmp_path):
     note = tmp_path / "process"

@@ -60,6 +60,14 @@ def test_only_workers_measure_and_each_has_a_node():
     assert rule["topologyKey"] == "kubernetes.io/hostname"
 
 
+def test_the_head_keeps_off_the_nodes_of_the_workers_where_it_can():
+    affinity = CLUSTER["headGroupSpec"]["template"]["spec"]["affinity"]["podAntiAffinity"]
+    [rule] = affinity["preferredDuringSchedulingIgnoredDuringExecution"]
+    labels = WORKERS["template"]["metadata"]["labels"]
+    assert rule["podAffinityTerm"]["labelSelector"]["matchLabels"].items() <= labels.items()
+    assert rule["podAffinityTerm"]["topologyKey"] == "kubernetes.io/hostname"
+
+
 def test_the_values_of_start_parameters_are_strings():
     for group in (CLUSTER["headGroupSpec"], WORKERS):
         assert all(isinstance(value, str) for value in group["rayStartParams"].values())

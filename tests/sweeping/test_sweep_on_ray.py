@@ -12,7 +12,7 @@ import toy_sweep as toy
 
 from slmlab.deployment.server import free_port
 from slmlab.errors import NotPossibleHere
-from slmlab.sweeping import on_ray, sweep
+from slmlab.sweeping import Plan, on_ray, summary, sweep
 
 HERE = Path(__file__).parent
 PATH = os.pathsep.join(map(str, (HERE.parents[1], HERE)))  # where a worker finds slmlab and toys
@@ -37,6 +37,7 @@ def cluster():
     with pytest.MonkeyPatch.context() as patch, TemporaryDirectory(prefix="ray-") as folder:
         environment = {
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_TMPDIR": folder,
             "PYTHONPATH": PATH,
             **LOOPBACK,
             **PATIENCE,
@@ -44,6 +45,7 @@ def cluster():
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setattr("ray._private.ray_constants.ENABLE_RAY_CLUSTER", False)
+        Path(folder, "ray").mkdir()  # Ray writes the address of the cluster there
         made = Cluster()
         made.folder = folder
         try:
@@ -100,6 +102,17 @@ def test_a_cluster_gives_what_one_machine_gives(cluster, tmp_path):
 
 
 @pytest.mark.slow
+def test_a_real_perplexity_is_the_same_there_and_here(cluster, smollm2, tmp_path):
+    shape = {"measure": ("perplexity",), "chunks": 1, "context": 64}
+    plan = Plan(("smollm2-135m-instruct",), ("Q4_0",), **shape)
+    there = quiet(plan, tmp_path / "there", ray=cluster.address)
+    here = quiet(plan, tmp_path / "here")
+    assert not there.failed and not here.failed
+    [row] = summary(here.finished + there.finished)
+    assert row.number.conditions["repetitions"] == 2 and row.number.value > 1
+
+
+@pytest.mark.slow
 def test_a_timed_task_has_its_node_for_itself(cluster, tmp_path):
     log = tmp_path / "log"
     log.mkdir()
@@ -146,15 +159,39 @@ def test_a_failure_on_a_node_is_told_and_stops_nothing(cluster, smollm2, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_task_that_ends_its_worker_is_a_failure(cluster, tmp_path):
+@pytest.mark.parametrize("quantity", ["perplexity", "speed"])
+def test_a_task_that_ends_its_worker_three_times_is_a_failure(cluster, tmp_path, quantity):
+    log = tmp_path / "log"
+
     def crash(task, threads):
         import os
 
+        with log.open("a", encoding="utf-8") as file:
+            file.write("crash\n")
         os._exit(1)
 
-    plan = toy.plan("speed", quantisations=("Q4_0",))
-    [failed] = quiet(plan, tmp_path, ray=cluster.address, measure=crash).failed
+    plan = toy.plan(quantity, quantisations=("Q4_0",))
+    [failed] = quiet(plan, tmp_path / "out", ray=cluster.address, measure=crash).failed
     assert failed.failure.startswith("Ray could not do it: ")
+    assert log.read_text().split() == ["crash"] * 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quantity", ["perplexity", "speed"])
+def test_without_a_machine_left_it_does_not_wait(cluster, tmp_path, monkeypatch, quantity):
+    begun = tmp_path / "begun"
+
+    def stay(task, threads):
+        import time
+
+        begun.touch()
+        time.sleep(600)
+
+    nodes = on_ray._nodes
+    monkeypatch.setattr(on_ray, "_LOOK_EVERY", 0.5)
+    monkeypatch.setattr(on_ray, "_nodes", lambda: {} if begun.exists() else nodes())
+    with pytest.raises(NotPossibleHere, match="No machine is left in the Ray cluster"):
+        quiet(toy.plan(quantity), tmp_path / "out", ray=cluster.address, measure=stay)
 
 
 @pytest.mark.slow
@@ -162,6 +199,25 @@ def test_no_cluster_is_a_sentence(tmp_path):
     pytest.importorskip("ray")
     with pytest.raises(NotPossibleHere, match=r"There is no Ray cluster at 127\.0\.0\.1:9 "):
         quiet(toy.plan(), tmp_path, ray="127.0.0.1:9", measure=toy.count)
+
+
+def test_a_cluster_of_other_versions_is_a_sentence(tmp_path, monkeypatch):
+    ray = pytest.importorskip("ray")
+    from ray._private.utils import check_version_info
+
+    cluster = {"ray_version": "1.13.0", "python_version": "3.7.0"}
+    monkeypatch.setattr(ray, "init", lambda **_: check_version_info(cluster, "this node"))
+    with pytest.raises(NotPossibleHere) as problem:
+        quiet(toy.plan(), tmp_path, ray="auto", measure=toy.count)
+    assert "The Ray cluster at auto does not take us (Version mismatch: " in str(problem.value)
+    assert " Ray: 1.13.0 Python: 3.7.0 " in str(problem.value)
+    assert "\n" not in str(problem.value)
+
+
+def test_a_process_that_is_connected_to_ray_is_a_sentence(tmp_path, monkeypatch):
+    monkeypatch.setattr(pytest.importorskip("ray"), "is_initialized", lambda: True)
+    with pytest.raises(NotPossibleHere, match=r"connected .* already; call ray\.shutdown"):
+        quiet(toy.plan(), tmp_path, ray="auto", measure=toy.count)
 
 
 def test_without_ray_it_says_what_to_install(tmp_path, monkeypatch):

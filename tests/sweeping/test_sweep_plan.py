@@ -6,6 +6,9 @@ import pytest
 
 from slmlab.errors import UsageError
 from slmlab.sweeping import Plan, Task, read_plan
+from slmlab.sweeping.measuring import _MEASURED_BY
+from slmlab.sweeping.summary import _TOLERANCE
+from slmlab.sweeping.task import QUANTITIES, TIMED
 
 SMOLLM2 = "smollm2-135m-instruct"
 MINIMAL = f'models = ["{SMOLLM2}"]\nquantisations = ["Q4_0"]\n'
@@ -107,6 +110,18 @@ def test_a_file_that_has_gone_is_a_sentence(tmp_path):
     (tmp_path / "own.txt").unlink()
     with pytest.raises(UsageError, match=r"own\.txt is not here"):
         plan.tasks()
+
+
+def test_what_is_no_text_is_a_sentence(tmp_path):
+    (tmp_path / "own.txt").write_bytes(b"caf\xe9")
+    plan = Plan((SMOLLM2,), ("Q4_0",), texts=(str(tmp_path / "own.txt"),))
+    with pytest.raises(UsageError, match=r"own\.txt is not text in UTF-8"):
+        plan.tasks()
+
+
+def test_every_quantity_has_a_way_to_measure_it_and_is_timed_or_has_a_tolerance():
+    assert _MEASURED_BY.keys() == QUANTITIES.keys()
+    assert _TOLERANCE.keys() == QUANTITIES.keys() - set(TIMED)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """A sweep does what is missing: nothing twice, a failure again, timed tasks alone."""
 
 import multiprocessing
+import tempfile
 import threading
 from contextlib import nullcontext
 from functools import partial
@@ -12,7 +13,7 @@ import toy_sweep as toy
 from slmlab import cache
 from slmlab.errors import EngineError, UsageError
 from slmlab.files import cache_path
-from slmlab.sweeping import Plan, disagreements, running, summary, sweep
+from slmlab.sweeping import Plan, disagreements, measuring, running, summary, sweep
 
 quiet = partial(sweep, tell=lambda line: None)
 
@@ -73,6 +74,21 @@ def test_what_was_interrupted_goes_on(tmp_path):
     assert len(found.finished) == len(toy.plan().tasks())
 
 
+def test_an_interrupt_ends_what_runs_at_once_and_keeps_what_is_finished(tmp_path, monkeypatch):
+    def interrupt(line):
+        if line.startswith("1 of 2"):
+            raise KeyboardInterrupt
+
+    monkeypatch.setenv("PYTHONPATH", str(Path(toy.__file__).parent))
+    plan, measure = toy.plan("size"), partial(toy.hanging, folder=tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        sweep(plan, tmp_path / "out", processes=2, measure=measure, tell=interrupt)
+    assert (tmp_path / "begun").exists() and not (tmp_path / "ended").exists()
+    measure, done = remembering()
+    quiet(plan, tmp_path / "out", measure=measure)
+    assert [task.quantisation for task in done] == ["Q8_0"]
+
+
 def test_a_damaged_result_is_done_again(tmp_path):
     quiet(toy.plan(), tmp_path, measure=toy.count)
     task = toy.plan().tasks()[0]
@@ -116,6 +132,27 @@ def test_timed_tasks_have_the_machine_for_themselves(tmp_path):
     assert not found.failed
     assert [one for one in seen if one[0]] == [(True, None, 1)] * 4
     assert [timed for timed, _, _ in seen] == [False] * 2 + [True] * 4
+
+
+def test_a_timed_task_waits_for_that_of_another_sweep(tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(measuring, "PATIENCE", 0.1)
+    monkeypatch.setattr(measuring, "alone", lambda *_, **__: [])
+    with measuring._turn():
+        found = quiet(toy.plan(), tmp_path / "out")
+    assert {result.task.quantity for result in found.failed} == {"speed", "memory"}
+    assert "Another program has been working on timing a model" in found.failed[0].failure
+    assert not quiet(toy.plan(), tmp_path / "out").failed
+
+
+def test_every_task_has_a_limit_after_which_it_is_a_failure(tmp_path, monkeypatch):
+    def hang(module, function, subject, limit, **arguments):
+        raise EngineError(f"It was stopped after {limit} s.")
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(measuring, "alone", hang)
+    found = quiet(toy.plan(), tmp_path / "out")
+    assert {result.failure for result in found.failed} == {"It was stopped after 86400 s."}
 
 
 def test_a_sweep_of_the_folder_that_one_is_in_works(tmp_path, monkeypatch):

@@ -1,8 +1,10 @@
 """Measuring functions that need no model, and plans for them."""
 
 import time
+from pathlib import Path
 
 from slmlab.measurement import measured
+from slmlab.measurement.alone import alone
 from slmlab.sweeping import Plan
 
 UNITS = {"size": "bytes", "perplexity": "", "speed": "tokens/s", "memory": "bytes"}
@@ -31,6 +33,22 @@ def number(task, value=1.0, spread=None):
 def count(task, threads):
     """Measure a task by the letters of its name."""
     return [number(task, float(len(str(task))))]
+
+
+def hanging(task, threads, folder):
+    """Measure a task of Q8_0 in a process that takes long, and others once that has begun."""
+    if task.quantisation == "Q8_0":
+        return alone(__name__, "hang", str(task), folder=str(folder))
+    while not (folder / "begun").exists():
+        time.sleep(0.1)
+    return count(task, threads)
+
+
+def hang(folder):
+    """Take half a minute, and note the beginning and the end in a folder."""
+    Path(folder, "begun").touch()
+    time.sleep(30)
+    Path(folder, "ended").touch()
 
 
 def noting(task, threads, log):
