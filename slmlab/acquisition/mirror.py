@@ -19,6 +19,7 @@ from pathlib import Path, PurePosixPath
 from socketserver import TCPServer
 from urllib.parse import unquote
 
+from slmlab import byte_range
 from slmlab.acquisition.fetching import ModelFile, fetch
 from slmlab.errors import LicenceNotAccepted, UsageError
 from slmlab.files import sha256
@@ -31,7 +32,6 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+")
 _ABOUT = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?()")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _REMEMBERED, _LONGEST_REMEMBERED = 10_000, 500
 
 Files = Mapping[str, Path]
@@ -195,7 +195,7 @@ class Handler(BaseHTTPRequestHandler):
             "X-Repo-Commit": repository.revision,
         }
         span = self.headers.get("Range", "") if self._is_same(etag) else ""
-        first, last = _span(span, size)
+        first, last = byte_range.asked(span, size)
         if first >= size > 0:
             return self._error(416, "RangeNotSatisfiable", {"Content-Range": f"bytes */{size}"})
         partial = (first, last) != (0, size - 1)
@@ -371,19 +371,6 @@ def _seen_as(host: str) -> str:
             return asking.getsockname()[0]
         except OSError:
             return socket.gethostname()
-
-
-def _span(span: str, size: int) -> tuple[int, int]:
-    """Return the first and the last byte that a `Range` asks for: all, where it is not one."""
-    asked = _RANGE.fullmatch(span.strip())
-    if not asked or not any(asked.groups()):
-        return 0, size - 1
-    first, last = asked.groups()
-    if not first:
-        return max(0, size - int(last)), size - 1
-    if last and int(last) < int(first):
-        return 0, size - 1
-    return int(first), min(int(last or size), size - 1)
 
 
 def _sha1(text: str) -> str:
