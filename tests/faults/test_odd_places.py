@@ -129,20 +129,6 @@ def test_measurements_of_another_layout_are_begun_anew(old, inputs, place, varia
     ledger.note("a cache from an older version", job.name)
 
 
-@only_whole
-@pytest.mark.parametrize("old", ["", "[3", '{"task": 3}'])
-def test_results_of_a_sweep_in_another_layout_are_measured_again(
-    old, inputs, place, variables, right, ledger
-):
-    job = JOBS["sweep"]
-    done(job, inputs, place, variables(place))
-    results = sorted((place / "cache" / "sweeps").glob("*.json"))
-    results[0].write_text(old)
-    assert "of which 99 were finished before" in done(job, inputs, place, variables(place))
-    assert job.outcome(place) == right(job)
-    ledger.note("a cache from an older version", job.name)
-
-
 @pytest.mark.parametrize("old", ['{"tiers.q1": "correct"}', '["tiers.q1"]', '{"version": 0}'])
 def test_progress_of_another_layout_is_begun_anew(old, inputs, place, variables, ledger):
     job = JOBS["write progress"]
