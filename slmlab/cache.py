@@ -1,8 +1,8 @@
 """What the cache holds, and how it is pruned while others use it.
 
-An item is what has a lock beside it, for whoever makes or uses it has touched that; what nobody
-locks is an item as a whole. An item is moved aside and then deleted, so that no half of it is ever
-taken for the whole: whoever wants it afterwards makes it again.
+An item is a file or folder with a lock file beside it; a folder in which nothing has a lock is one
+item. An item is moved aside and then deleted, so that no half of it is ever taken for the whole:
+whoever wants it afterwards makes it again.
 """
 
 import os
@@ -10,23 +10,22 @@ import re
 import shutil
 import sys
 import time
-import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
 
 import filelock
 
 from slmlab import marks
 from slmlab.errors import UsageError
-from slmlab.files import cache_path, lock_file
+from slmlab.files import aside, begun, cache_path, lock_file
 
 _LEFT_BEHIND = 24 * 3600
 """Seconds after which what nobody has written to, and nobody finished, is taken for a leftover."""
 
-_SIZE = re.compile(r"([0-9]+(?:\.[0-9]+)?) ?([KMGT]?)B?", re.IGNORECASE)
+_SIZE = re.compile(r"([0-9]{1,18}(?:\.[0-9]+)?) ?([KMGT]?)B?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -73,25 +72,40 @@ def size(said: str) -> int:
 
 
 def items() -> list[Item]:
-    """Return what is in the cache, by name; of what is unfinished, only what was left behind."""
+    """Return what is in the cache, by name; of what is unfinished, only what was left behind.
+
+    In a cache that can only be read, nobody can tell who uses what: no item is `used_by` anybody.
+    """
     root = cache_path().resolve()
     used = {}
     if (root / marks.FOLDER).is_dir():
-        with marks.held(root):
+        with suppress(OSError), marks.held(root):
             used = marks.read(root)
     found = (_item(path, root, used) for path in _entries(root))
     return sorted(filter(None, found), key=lambda item: item.name)
 
 
+def excess() -> int:
+    """Return the bytes by which the cache is over its `limit`; 0 where it is not, or has none."""
+    most = limit()
+    return 0 if most is None else max(0, sum(item.bytes for item in items()) - most)
+
+
 def prune(limit: int) -> Pruned:
-    """Remove leftovers, then what was used longest ago, until `limit` bytes or fewer are left."""
+    """Remove leftovers, then what was used longest ago, until `limit` bytes or fewer are left.
+
+    What has no bytes, such as the marks of files that were tried, would give no room and stays.
+    """
     found = sorted(items(), key=lambda item: (not item.leftover, item.last_used))
-    excess = sum(item.bytes for item in found) - limit
-    return _remove(found, lambda item, freed: item.leftover or freed < excess)
+    over = sum(item.bytes for item in found) - limit
+    return _remove(found, lambda item, freed: item.leftover or (item.bytes > 0 and freed < over))
 
 
 def remove(names: Sequence[str]) -> Pruned:
-    """Remove items by name, or all in a folder by its; raise `UsageError` for an unknown name."""
+    """Remove items by name, or everything in a folder by its name.
+
+    Raises `UsageError` for an unknown name.
+    """
     found = items()
     for name in names:
         if not any(_within(item.name, name) for item in found):
@@ -114,25 +128,25 @@ def _removed(item: Item) -> bool:
     """Remove an item unless a process uses it, and return whether it is gone."""
     root = cache_path().resolve()
     path = root / item.name
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    moved = aside(path)
     with marks.held(root):
-        if _users(item.name, marks.read(root)) or not _moved(path, aside):
+        if _users(item.name, marks.read(root)) or not _moved(path, moved):
             return False
-    if aside.is_dir() and not aside.is_symlink():
+    if moved.is_dir() and not moved.is_symlink():
         with suppress(FileNotFoundError):  # whoever makes it anew may clear this away, too
-            shutil.rmtree(aside)
+            shutil.rmtree(moved)
     else:
-        aside.unlink(missing_ok=True)
+        moved.unlink(missing_ok=True)
     with marks.held(root):
         _tidy(path.parent, root)
     return True
 
 
-def _moved(path: Path, aside: Path) -> bool:
+def _moved(path: Path, target: Path) -> bool:
     """Move an item aside, unless a process has locked it or, on Windows, has it open."""
     try:
         with filelock.FileLock(lock_file(path)).acquire(timeout=0):
-            path.rename(aside)
+            path.rename(target)
     except filelock.Timeout:
         return False
     except PermissionError:
@@ -190,12 +204,14 @@ def _item(path: Path, root: Path, used: dict[int, set[str]]) -> Item | None:
     leftover = path.name.startswith(".")
     if not states or (leftover and time.time() - written < _LEFT_BEHIND):
         return None
-    inside, lock = path.relative_to(root), lock_file(path)
+    inside = path.relative_to(root)
+    with suppress(FileNotFoundError):
+        written = lock_file(path).stat().st_mtime
     return Item(
         name=inside.as_posix(),
         kind=inside.parts[0],
         bytes=sum(state.st_size for state in states if not S_ISDIR(state.st_mode)),
-        last_used=lock.stat().st_mtime if lock.exists() else written,
+        last_used=written,
         used_by=_users(inside.as_posix(), used),
         leftover=leftover,
     )
@@ -211,21 +227,14 @@ def _states(path: Path) -> Iterator[os.stat_result]:
 
 def _users(name: str, used: dict[int, set[str]]) -> tuple[int, ...]:
     """Return the processes that use an item, something in it, or what a leftover was to become."""
+    path = PurePosixPath(name)
+    wanted = path.with_name(begun(path) or path.name).as_posix()
     return tuple(
         process
         for process, theirs in used.items()
-        if any(
-            _within(name, one) or _within(one, name) or name.startswith(_unfinished(one))
-            for one in theirs
-        )
+        if any(_within(wanted, one) or _within(one, wanted) for one in theirs)
     )
 
 
 def _within(name: str, folder: str) -> bool:
     return f"{name}/".startswith(f"{folder.rstrip('/')}/")
-
-
-def _unfinished(name: str) -> str:
-    """Return how the names begin under which something is made."""
-    folder, slash, last = name.rpartition("/")
-    return f"{folder}{slash}.{last}"

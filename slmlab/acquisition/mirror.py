@@ -19,13 +19,13 @@ from pathlib import Path, PurePosixPath
 from socketserver import TCPServer
 from urllib.parse import unquote
 
+from slmlab import byte_range
 from slmlab.errors import UsageError
 from slmlab.files import sha256
 
 _ABOUT = re.compile(r"/api/models/([^/]+/[^/]+)(?:/revision/([^/]+))?()")
 _TREE = re.compile(r"/api/models/([^/]+/[^/]+)/tree/([^/]+)/?(.*)")
 _FILE = re.compile(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)")
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 _REMEMBERED, _LONGEST_REMEMBERED = 10_000, 500
 _BUSY = (
     b"HTTP/1.1 503 Service Unavailable\r\n"
@@ -193,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
             "X-Repo-Commit": repository.revision,
         }
         span = self.headers.get("Range", "") if self._is_same(etag) else ""
-        first, last = _span(span, size)
+        first, last = byte_range.asked(span, size)
         if first >= size > 0:
             return self._error(416, "RangeNotSatisfiable", {"Content-Range": f"bytes */{size}"})
         partial = (first, last) != (0, size - 1)
@@ -348,19 +348,6 @@ def _seen_as(host: str) -> str:
             return asking.getsockname()[0]
         except OSError:
             return socket.gethostname()
-
-
-def _span(span: str, size: int) -> tuple[int, int]:
-    """Return the first and the last byte that a `Range` asks for: all, where it is not one."""
-    asked = _RANGE.fullmatch(span.strip())
-    if not asked or not any(asked.groups()):
-        return 0, size - 1
-    first, last = asked.groups()
-    if not first:
-        return max(0, size - int(last)), size - 1
-    if last and int(last) < int(first):
-        return 0, size - 1
-    return int(first), min(int(last or size), size - 1)
 
 
 def _sha1(text: str) -> str:

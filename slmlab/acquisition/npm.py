@@ -70,7 +70,10 @@ def _said_by_npm() -> str | None:
 def _get(address: str, name: str, source: str) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=60) as answer:
-            return answer.read(_LARGEST_DOWNLOAD)
+            package, missing = answer.read(_LARGEST_DOWNLOAD), answer.length
+        if missing and len(package) < _LARGEST_DOWNLOAD:
+            raise ConnectionError(f"the line was cut {missing:,} bytes before its end")
+        return package
     except (OSError, ValueError, http.client.HTTPException) as problem:
         reason = getattr(problem, "reason", None) or problem
         raise FetchError(

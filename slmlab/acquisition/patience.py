@@ -1,4 +1,7 @@
-"""Asking the Hub again where it is busy or the line breaks: when it says, and not for ever."""
+"""Retry the Hub, a limited number of times, when it is busy or the connection breaks.
+
+What it says in Retry-After is honoured.
+"""
 
 import sys
 import time

@@ -9,26 +9,34 @@ from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 
+from slmlab.acquisition.arrival import INCOMING
 from slmlab.files import cache_path, shared_path
 
 
 def is_trusted(path: Path) -> bool:
     """Return whether a file is one that `fetch` has verified, or one that `trust` was told of."""
     path = Path(path).resolve()
-    verified = filter(None, (cache_path("models"), shared_path("models")))
-    return any(path.is_relative_to(home.resolve()) for home in verified) or _mark(path).exists()
+    homes = filter(None, (cache_path("models"), shared_path("models")))
+    return any(_is_verified(path, home.resolve()) for home in homes) or mark(path).exists()
 
 
-def trust(path: Path) -> None:
-    """Remember a file as it is now; where nothing can be written, it is tried again instead."""
-    mark = _mark(Path(path).resolve())
-    with suppress(OSError):
-        mark.parent.mkdir(parents=True, exist_ok=True)
-        mark.touch()
+def mark(path: Path) -> Path:
+    """Return a place for this file as it is now, with the llama.cpp that is installed.
 
-
-def _mark(path: Path) -> Path:
-    """Return a place for this file as it is now, with the llama.cpp that is installed."""
+    Take it before the file is tried: one that takes its place meanwhile has another mark.
+    """
+    path = Path(path).resolve()
     now = path.stat()
     about = (path, now.st_size, now.st_mtime_ns, now.st_ino, version("llama-cpp-python"))
     return cache_path("trusted", hashlib.sha256(repr(about).encode()).hexdigest())
+
+
+def trust(marked: Path) -> None:
+    """Remember a file by its `mark`; where nothing can be written, it is tried again instead."""
+    with suppress(OSError):
+        marked.parent.mkdir(parents=True, exist_ok=True)
+        marked.touch()
+
+
+def _is_verified(path: Path, home: Path) -> bool:
+    return path.is_relative_to(home) and INCOMING not in path.relative_to(home).parts

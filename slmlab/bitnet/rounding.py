@@ -39,7 +39,7 @@ def _make(source: Path, matrices: Sequence[gguf.Tensor], out: Path) -> None:
         for tensor in matrices:
             _round(np.memmap(aside, np.float16, "r+", tensor.offset, tensor.elements))
     if trust.is_trusted(source):
-        trust.trust(out)
+        trust.trust(trust.mark(out))
 
 
 def _is_linear(tensor: gguf.Tensor) -> bool:

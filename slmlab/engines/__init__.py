@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from slmlab import environments
 from slmlab.errors import InvalidModelFile, UsageError
+from slmlab.files import use
 from slmlab.machine import installed_version
 
 if TYPE_CHECKING:
@@ -32,11 +33,14 @@ def load(
     """Load what is at `path`: a GGUF file, or the folder of a model.
 
     The engine follows from what is there; a Hugging Face folder is for `transformers` unless
-    `engine` says `mlx`. Raises `InvalidModelFile` where no model is there, `UsageError` for an
-    unknown engine, `NotPossibleHere` where the engine is not installed or memory is too small,
-    and `EngineError` where the engine refuses the model.
+    `engine` says `mlx`. What lies in the cache is not pruned before this process ends.
+
+    Raises `InvalidModelFile` where no model is there, `UsageError` for an unknown engine,
+    `NotPossibleHere` where the engine is not installed or memory is too small, and `EngineError`
+    where the engine refuses the model.
     """
     path = Path(path)
+    use(path)
     if not path.exists():
         raise InvalidModelFile(f"{path} is not there; give a GGUF file or the folder of a model.")
     return _module(engine or _engine_for(path)).load(path, context, threads)

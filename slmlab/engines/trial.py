@@ -13,12 +13,11 @@ from pathlib import Path
 
 from slmlab import gguf
 from slmlab.acquisition import trust
-from slmlab.environments.guarded import finish, last_words
+from slmlab.environments.guarded import KILLED, finish, has_crashed, last_words
 from slmlab.errors import InvalidModelFile, NotPossibleHere, SlmlabError
 from slmlab.machine import usable_threads
 
 _TEXT = "One model, 2 words:\n\n  naïve ☃"
-_KILLED = 128 + 9
 _NO_ROOM = 30  # no code with which any system ends a process that crashed
 _WHERE_BUILT = re.compile(r"\S*/(?=[\w.-]+\.(?:c|cpp|h):\d)")
 _SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what would never end
@@ -27,12 +26,13 @@ _SECONDS, _BYTES_PER_SECOND = 120, 20e6  # far slower than any disk, to end what
 def must_survive(path: Path) -> None:
     """Raise `InvalidModelFile` for a damaged file, and where llama.cpp crashes or never ends.
 
-    Raises `NotPossibleHere` where it is killed, as systems do that run out of memory. A file that
-    is trusted already is not tried.
+    Raises `NotPossibleHere` where it is killed, as systems do that run out of memory, and where it
+    could not be run. A file that is trusted already is not tried.
     """
     path = Path(path)
+    mark = trust.mark(path)
     if not trust.is_trusted(path) and _came_through(path):
-        trust.trust(path)
+        trust.trust(mark)
 
 
 def _came_through(path: Path) -> bool:
@@ -48,8 +48,13 @@ def _came_through(path: Path) -> bool:
         if child.returncode in (0, _NO_ROOM):
             return child.returncode == 0
         how = _WHERE_BUILT.sub("", last_words(child.returncode, child.stderr))
-        if child.returncode == _KILLED:
+        if child.returncode == KILLED:
             raise NotPossibleHere(f"{path.name} could not be loaded: {how}; close other programs.")
+        if not has_crashed(child.returncode):
+            raise NotPossibleHere(
+                f"{path.name} could not be tried in a process of its own: {how}; mend that, or "
+                f"install what requirements.lock says, and try again."
+            )
     raise InvalidModelFile(
         f"{path.name} is not a usable model file: llama.cpp tried it in a process of its own, and "
         f"{how}; fetch or make it again."

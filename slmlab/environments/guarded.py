@@ -21,7 +21,10 @@ from typing import IO
 
 _COLOUR = {"FORCE_COLOR", "CLICOLOR_FORCE"}  # Jupyter asks for colours, which are not for reading
 _SIGNALS = {128 + number: number.name for number in signal.Signals}
-_KILLED = 128 + 9
+_ABORTED, _FIRST_EXCEPTION = 3, 0xC0000000  # the codes of a crash on Windows
+
+KILLED = 128 + 9
+"""The code of a process that was killed, as systems do that run out of memory."""
 
 
 def finish(
@@ -41,12 +44,18 @@ def finish(
 
 def last_words(code: int, log: str) -> str:
     """Return in a line why a process failed: the signal that ended it, or the end of its log."""
-    if code == _KILLED:
+    if code == KILLED:
         return "it was killed, often because memory ran out"
     last = log.strip().splitlines()[-1:]
     if code in _SIGNALS:
         return ": ".join([f"it crashed ({_SIGNALS[code]})", *last])
     return last[0] if last else f"it ended with code {code} and said nothing"
+
+
+def has_crashed(code: int) -> bool:
+    """Return whether a code is that of a process that a signal, or a Windows exception, ended."""
+    on_windows = os.name == "nt" and (code == _ABORTED or code >= _FIRST_EXCEPTION)
+    return code in _SIGNALS or on_windows
 
 
 @contextmanager
@@ -95,6 +104,8 @@ def _guard(command: Sequence[str]) -> int:
     code = process.wait()
     if os.name != "nt":
         _end(process.pid)
+    if code >= 2**31:  # an exception on Windows, which `sys.exit` takes only as a negative number
+        return code - 2**32
     return code if code >= 0 else 128 - code
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from slmlab.environments import pip
 from slmlab.environments.environment import Environment
 from slmlab.environments.guarded import guarded
 from slmlab.environments.lock import Pin, pins
@@ -47,7 +48,6 @@ RECIPES = {
 }
 NAMES = tuple(RECIPES)
 
-_PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
 _NVIDIA_BYTES = 6_000_000_000
 """The libraries that PyTorch's build for CUDA needs: 2.2 GB of wheels, and what is in them."""
 
@@ -183,13 +183,12 @@ def _install(environment: Environment, recipe: Recipe) -> None:
     """
     torch = _pins(recipe).get("torch")
     if torch and sys.platform == "linux":
-        cpu_only = ["--no-deps", "--retries", "0", "--timeout", "15", "--index-url", _PYTORCH_CPU]
         listed = environment.path / "torch.txt"
         listed.write_text(str(torch), "utf-8")
         with suppress(EnvironmentFailed):
-            _do(environment, _pip(environment, *cpu_only, "--requirement", listed))
+            _do(environment, _pip(environment, *pip.FROM_PYTORCH, "--requirement", listed))
     _do(environment, _pip(environment, "--no-deps", "--requirement", recipe.requirements))
-    if (_packages(environment) / "torch" / "lib" / "libtorch_cuda.so").exists():
+    if (_packages(environment) / pip.CUDA).exists():
         _say(
             f"PyTorch's build for CPUs was not to be had; NVIDIA's libraries, which the other one "
             f"needs, take up to {_NVIDIA_BYTES / 1e9:.0f} GB more."
@@ -200,14 +199,13 @@ def _install(environment: Environment, recipe: Recipe) -> None:
 
 
 def _pip(environment: Environment, *arguments: str | Path) -> list[str | Path]:
-    pip = [sys.executable, "-m", "pip", "--python", environment.python, "install"]
-    return [*pip, "--progress-bar=off", "--no-input", "--disable-pip-version-check", *arguments]
+    return pip.command("--python", environment.python, "install", *arguments)
 
 
 def _do(environment: Environment, command: list[str | Path]) -> None:
     """Run one step, saying what takes pip long."""
     # What a killed pip had unpacked lies in the environment, and goes when that is made again.
-    variables = environment.variables() | {"TMPDIR": str(environment.path)}
+    variables = pip.variables(environment.path, environment.variables())
     log = []
     with guarded(command, variables, stderr=subprocess.STDOUT) as step:
         for line in step.stdout:

@@ -70,7 +70,7 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
                 if not (reused := _says_made_from(path) == made_from):
                     seconds = _make(source, type, path, made_from)
                     if trust.is_trusted(source):
-                        trust.trust(path)
+                        trust.trust(trust.mark(path))
         made.append(_described(type, path, seconds, reused))
     return made
 

@@ -16,7 +16,7 @@ from zipfile import ZipFile
 
 from slmlab.acquisition.fetching import verify
 from slmlab.acquisition.llama_cpp_source import PACKAGE, SHA256
-from slmlab.environments.guarded import finish, last_words
+from slmlab.environments import pip
 from slmlab.environments.lock import pins
 from slmlab.errors import FetchError, UsageError
 from slmlab.files import cache_path, locked, sha256, whole_folder
@@ -26,8 +26,6 @@ HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 _BUILD_THE_COURSE = ("hatchling", "editables")
 _BUILD_LLAMA_CPP = ("scikit-build-core", "cmake", "ninja")
-_PYTORCH_CPU = "https://download.pytorch.org/whl/cpu"
-_CUDA = "torch/lib/libtorch_cuda.so"
 
 
 @dataclass(frozen=True)
@@ -148,17 +146,16 @@ def _download_lock(lock: Path, name: str, python: str, folder: Path) -> None:
     lines = applying(lock, name, first)
     torch = [line for line in lines if line.startswith("torch==")]
     if torch and name.startswith("linux"):
-        cpu_only = ("--retries", "0", "--timeout", "15", "--index-url", _PYTORCH_CPU)
         with suppress(FetchError):
-            _download(torch, folder, "--no-deps", *_for(name, first), *cpu_only)
+            _download(torch, folder, *_for(name, first), *pip.FROM_PYTORCH)
     _download(lines, folder, "--no-deps", *_for(name, first))
     if besides := [line for line in applying(lock, name, last) if line not in lines]:
         _download(besides, folder, "--no-deps", *_for(name, last))
     for wheel in folder.glob("torch-*linux*.whl"):
-        if any(file.endswith(_CUDA) for file in ZipFile(wheel).namelist()):
+        if any(file.endswith(pip.CUDA) for file in ZipFile(wheel).namelist()):
             raise FetchError(
                 f"PyTorch's build for CPUs could not be had for {name}, and the other one needs "
-                f"gigabytes of NVIDIA's libraries; pack where {_PYTORCH_CPU} can be reached."
+                f"gigabytes of NVIDIA's libraries; pack where {pip.PYTORCH_CPU} can be reached."
             )
 
 
@@ -202,14 +199,9 @@ def _download(lines: Sequence[str], folder: Path, *options: str) -> None:
 
 def _pip(command: Sequence[str | Path], beside: Path, **variables: str) -> None:
     """Run pip, whose temporary files lie beside what it makes and go with them."""
-    with TemporaryDirectory(dir=beside, prefix=".pip-") as aside:
-        quiet = ["--disable-pip-version-check", "--no-input", "--progress-bar=off"]
-        done = finish(
-            [sys.executable, "-m", "pip", *command, *quiet],
-            os.environ | {"TMPDIR": aside} | variables,
-        )
+    done = pip.run(command, beside, os.environ | variables)
     if done.returncode:
-        reason = last_words(done.returncode, done.stderr).removeprefix("ERROR: ")
+        reason = pip.why(done.returncode, done.stderr)
         if "DO NOT MATCH THE HASHES" in done.stderr:
             reason = "a package that came is not the one in the lock"
         raise FetchError(

@@ -38,13 +38,13 @@ def pip_that_gives(monkeypatch, path: Path | None, stderr: str = "") -> list[lis
     """Replace pip by one that lays `path` into the folder, and return the calls it gets."""
     calls = []
 
-    def run(command, **_):
+    def run(command, *_):
         calls.append(command)
         if path:
             (Path(command[command.index("--dest") + 1]) / path.name).write_bytes(path.read_bytes())
         return subprocess.CompletedProcess(command, 0 if path else 1, "", stderr)
 
-    monkeypatch.setattr(llama_cpp_source, "finish", run)
+    monkeypatch.setattr(llama_cpp_source.pip, "finish", run)
     return calls
 
 

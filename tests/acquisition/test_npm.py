@@ -17,14 +17,14 @@ INTEGRITY = f"sha512-{b64encode(hashlib.sha512(PACKAGE).digest()).decode()}"
 
 
 @contextmanager
-def a_registry(content, status=200):
+def a_registry(content, status=200, missing=0):
     """Run a registry that gives one package, and remembers what it was asked for."""
 
     class Registry(BaseHTTPRequestHandler):
         def do_GET(self):
             asked.append(self.path)
             self.send_response(status)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", str(len(content) + missing))
             self.end_headers()
             self.wfile.write(content)
 
@@ -56,6 +56,15 @@ def test_another_package_than_the_pinned_one_is_refused(monkeypatch):
     with a_registry(b"evil") as (address, _):
         monkeypatch.setenv("npm_config_registry", address)
         with pytest.raises(VerificationError, match=r"axe-core 1\.2\.3 .* is pinned"):
+            npm.download("axe-core", "1.2.3", INTEGRITY)
+
+
+@pytest.mark.parametrize("came", [PACKAGE[:4], b""])
+def test_a_line_that_was_cut_is_said_and_blames_no_registry(monkeypatch, came):
+    with a_registry(came, missing=len(PACKAGE) - len(came)) as (address, _):
+        monkeypatch.setenv("npm_config_registry", address)
+        said = rf"\(the line was cut {len(PACKAGE) - len(came)} bytes before its end\); connect"
+        with pytest.raises(FetchError, match=said):
             npm.download("axe-core", "1.2.3", INTEGRITY)
 
 

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from copy import deepcopy
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -192,6 +193,15 @@ def test_vllm_is_not_given_the_peak_of_another_server():
 def test_every_file_is_written(tmp_path):
     written = manifests.write(LLAMA, tmp_path)
     assert {path.name: path.read_text("utf-8") for path in written} == manifests.files(LLAMA)
+
+
+def test_lines_end_as_on_linux_wherever_they_are_written(tmp_path, monkeypatch):
+    def write_on_windows(path, text, encoding=None, errors=None, newline=None):
+        return path.write_bytes(text.replace("\n", newline or "\r\n").encode(encoding))
+
+    monkeypatch.setattr(Path, "write_text", write_on_windows)
+    for path in manifests.write(LLAMA, tmp_path):
+        assert b"\r" not in path.read_bytes(), path.name
 
 
 def test_nothing_in_the_files_is_written_as_a_reference_to_elsewhere():

@@ -8,6 +8,7 @@ import pytest
 from toy_model import toy
 
 from slmlab import gguf
+from slmlab.acquisition import trust
 from slmlab.engines import llama_cpp, trial
 from slmlab.errors import EngineError, InvalidModelFile, NotPossibleHere
 from slmlab.quantization import quantize
@@ -74,6 +75,13 @@ def test_a_file_that_was_refused_is_tried_again(tmp_path, trials):
     assert len(trials) == 2
 
 
+def test_what_is_still_arriving_is_not_trusted(tmp_path):
+    folder = tmp_path / "cache" / "models" / "toy" / "incoming"
+    folder.mkdir(parents=True)
+    assert not trust.is_trusted(toy(folder / "toy.gguf"))
+    assert trust.is_trusted(toy(folder.parent / "toy.gguf"))
+
+
 def test_verified_models_are_not_tried(tmp_path, monkeypatch, trials):
     monkeypatch.setenv("SLMLAB_SHARED_CACHE", str(tmp_path / "shared"))
     for home in ("cache", "shared"):
@@ -96,6 +104,30 @@ def test_a_trial_that_was_killed_says_nothing_about_the_file(tmp_path, monkeypat
     monkeypatch.setattr(trial, "finish", lambda *_, **__: killed)
     with pytest.raises(NotPossibleHere, match=r"was killed, often because memory ran out; close"):
         llama_cpp.load(toy(tmp_path / "toy.gguf"), context=64)
+
+
+@pytest.mark.parametrize("code", [1, 2, 127])
+def test_a_trial_that_could_not_run_says_why_and_nothing_about_the_file(
+    tmp_path, monkeypatch, code
+):
+    broken = "Traceback (most recent call last):\nImportError: libfoo is missing\n"
+    ended = subprocess.CompletedProcess([], code, "", broken)
+    monkeypatch.setattr(trial, "finish", lambda *_, **__: ended)
+    said = r"could not be tried in a process of its own: ImportError: libfoo is missing; mend that"
+    with pytest.raises(NotPossibleHere, match=said):
+        llama_cpp.load(toy(tmp_path / "toy.gguf"), context=64)
+
+
+def test_a_file_that_is_replaced_while_it_is_tried_is_not_trusted(tmp_path, monkeypatch):
+    path = toy(tmp_path / "toy.gguf")
+
+    def finish(*_, **__):
+        path.write_bytes(path.read_bytes() + b"other")
+        return subprocess.CompletedProcess([], 0, "", "")
+
+    monkeypatch.setattr(trial, "finish", finish)
+    trial.must_survive(path)
+    assert not trust.is_trusted(path)
 
 
 @pytest.mark.slow

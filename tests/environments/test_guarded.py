@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import slmlab
-from slmlab.environments.guarded import finish, guarded, last_words
+from slmlab.environments.guarded import finish, guarded, has_crashed, last_words
 
 TIDY = """
 import pathlib, signal, sys, time
@@ -37,7 +37,7 @@ def test_every_process_of_ours_has_a_guard():
         for file in package.rglob("*.py")
         if starts.search(file.read_text("utf-8"))
     }
-    assert starting - {"acquisition/wheels.py"} == {"environments/guarded.py"}
+    assert starting == {"environments/guarded.py"}
 
 
 def test_what_a_process_wrote_and_its_code_come_back(tmp_path):
@@ -54,6 +54,22 @@ def test_a_process_is_not_asked_for_colours(monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # as a notebook's kernel has it
     done = finish([sys.executable, "-c", "import os; print('FORCE_COLOR' in os.environ)"])
     assert done.stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("system", "code", "crashed"),
+    [
+        *(("posix", code, True) for code in (134, 137, 139)),
+        *(("posix", code, False) for code in (0, 1, 3, 127, 0xC0000005)),
+        *(("nt", code, True) for code in (3, 0xC0000005, 0xC000001D)),
+        *(("nt", code, False) for code in (0, 1, 30, 127)),
+    ],
+)
+def test_a_crash_is_known_by_its_code(monkeypatch, system, code, crashed):
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr(os, "name", system)
+        found = has_crashed(code)
+    assert found == crashed
 
 
 @posix

@@ -15,7 +15,7 @@ import psutil
 import pytest
 
 from slmlab import environments
-from slmlab.environments import making
+from slmlab.environments import making, pip
 from slmlab.errors import EnvironmentFailed, NoRoom, UsageError
 
 IMPORT_TINY = ["-c", "import tiny; print(tiny.VERSION)"]
@@ -207,15 +207,15 @@ def steps(tiny, tmp_path, monkeypatch):
     """What pip is asked for, where the list has PyTorch and only its build for CUDA is found."""
     asked = []
 
-    def pip(environment, command):
+    def do(environment, command):
         asked.append(command[-1].name if isinstance(command[-1], Path) else command[-1])
-        if making._PYTORCH_CPU in command:
+        if pip.PYTORCH_CPU in command:
             raise EnvironmentFailed("not there")
-        library = making._packages(environment) / "torch" / "lib" / "libtorch_cuda.so"
+        library = making._packages(environment) / pip.CUDA
         library.parent.mkdir(parents=True, exist_ok=True)
         library.touch()
 
-    monkeypatch.setattr(making, "_do", pip)
+    monkeypatch.setattr(making, "_do", do)
     monkeypatch.setattr(sys, "platform", "linux")
     tiny.requirements.write_text("torch==2.13.0 \\\n    --hash=sha256:12\n")
     (tmp_path / "new").mkdir()

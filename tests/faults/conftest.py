@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fault_disks
 import pytest
 from fault_jobs import REPOSITORY, Job, fresh, make_inputs, start, surroundings
 from fault_ledger import WHOLE, Ledger
@@ -53,6 +54,13 @@ def hub(inputs) -> Iterator[mirror.Mirror]:
 def place(tmp_path) -> Path:
     """An empty folder for a job."""
     return fresh(tmp_path / "place")
+
+
+@pytest.fixture
+def disk(tmp_path) -> Iterator[Path]:
+    """A disk of 96 MB for a job."""
+    with fault_disks.disk(tmp_path / "disk", 96) as mounted:
+        yield fresh(mounted)
 
 
 @pytest.fixture

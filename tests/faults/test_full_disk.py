@@ -7,13 +7,10 @@ from random import Random
 
 import fault_disks
 import pytest
-from fault_jobs import JOBS, Job, fresh, start
-from fault_ledger import SEED, WHOLE
+from fault_jobs import JOBS, Job, start
+from fault_ledger import SEED, WHOLE, chosen
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(fault_disks.why_not() is not None, reason=str(fault_disks.why_not())),
-]
+pytestmark = [pytest.mark.slow, fault_disks.needs_disks]
 
 GOING_ON = ("write progress", "keep measurements")
 LOOKING = [name for name in JOBS if name not in (*GOING_ON, "sweep")]
@@ -21,16 +18,6 @@ LOOKING = [name for name in JOBS if name not in (*GOING_ON, "sweep")]
 
 SHORT = ("fetch, from the Hub", "quantise", "sweep", "write progress")
 SENTENCE = re.compile(r"^(?:\w+|.*UserWarning): \S.*(make room|the disk is full).*[.)]$")
-
-
-@pytest.fixture
-def disk(tmp_path):
-    with fault_disks.disk(tmp_path / "disk", 96) as mounted:
-        yield fresh(mounted)
-
-
-def chosen(names):
-    return [JOBS[name] for name in names if WHOLE or name in SHORT]
 
 
 def ended(child: subprocess.Popen) -> tuple[int, str]:
@@ -54,7 +41,7 @@ def goes_on(job: Job, inputs: Path, disk: Path, variables: dict) -> None:
     assert not list(disk.rglob("*.part"))
 
 
-@pytest.mark.parametrize("job", chosen(JOBS), ids=lambda job: job.name)
+@pytest.mark.parametrize("job", chosen(JOBS, SHORT), ids=lambda job: job.name)
 def test_a_full_disk_is_said_in_a_sentence(job, inputs, variables, disk, right, ledger):
     fault_disks.fill(disk, 0)
     code, said = ended(start(job, inputs, disk, variables(disk)))
@@ -65,7 +52,7 @@ def test_a_full_disk_is_said_in_a_sentence(job, inputs, variables, disk, right, 
     ledger.note("the disk is full", job.name)
 
 
-@pytest.mark.parametrize("job", chosen(LOOKING), ids=lambda job: job.name)
+@pytest.mark.parametrize("job", chosen(LOOKING, SHORT), ids=lambda job: job.name)
 def test_a_disk_that_fills_up_meanwhile_leaves_nothing_half(
     job, inputs, variables, disk, right, ledger
 ):

@@ -52,14 +52,17 @@ def undisturbed(job: Job, inputs: Path, folder: Path, variables: dict) -> Undist
     return Undisturbed(seconds, traced or seconds / 2, job.outcome(folder))
 
 
-def killed(child: subprocess.Popen, delay: float) -> bool:
-    """Kill a run with its whole session after `delay` seconds; False where it had ended."""
+def killed(child: subprocess.Popen, delay: float, alone: bool) -> bool:
+    """Kill a run, alone or with its whole session, after `delay` seconds; False where it had ended.
+
+    A kernel is killed alone, and what it has started must end by itself.
+    """
     try:
         child.communicate(timeout=delay)
         return False
     except subprocess.TimeoutExpired:
-        os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
+        (os.kill if alone else os.killpg)(child.pid, signal.SIGKILL)
+        child.communicate(timeout=PATIENCE)
         return True
 
 
@@ -110,7 +113,8 @@ def test_a_killed_run_loses_nothing(job, inputs, variables, tmp_path, ledger):
     while kills < wanted and tries < 4 * wanted + 4:
         tries += 1
         delay = random.uniform(run.first_trace if tries % 2 else 0, run.seconds)
-        if not killed(start(job, inputs, folder, variables(folder)), delay):
+        child = start(job, inputs, folder, variables(folder))
+        if not killed(child, delay, alone=random.random() < 0.5):
             folder = fresh(tmp_path / str(tries))
             continue
         kills += 1

@@ -8,6 +8,7 @@ from fault_jobs import JOBS, start
 from fault_ledger import WHOLE, only_whole
 
 from slmlab.lessons import progress
+from slmlab.measurement import kept
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +24,13 @@ for _ in range(20):
     progress.remember(Verdict("tiers.q" + sys.argv[1], "incorrect", ""))
 """
 
+KEEP = """
+import sys
+from slmlab.measurement import keep, measured
+for number in range(20):
+    keep([measured("tiny", "attempts", number + 1.0, "1", packages=())], "lab " + sys.argv[1])
+"""
+
 
 @pytest.mark.parametrize(("count", "job"), EVERY if WHOLE else SHORT)
 def test_what_many_ask_for_is_made_once(count, job, inputs, variables, place, right, ledger):
@@ -34,22 +42,44 @@ def test_what_many_ask_for_is_made_once(count, job, inputs, variables, place, ri
     ledger.note(f"{count} processes at once", job.name)
 
 
-@only_whole
-def test_eight_notebooks_at_once_lose_no_attempt(place, variables, monkeypatch, ledger):
-    children = [
-        subprocess.Popen(
-            [sys.executable, "-W", "always", "-c", REMEMBER, str(n)],
-            env=variables(place),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for n in range(8)
-    ]
-    said = "".join(child.communicate(timeout=900)[1] for child in children)
-    assert [child.returncode for child in children] == [0] * 8
+@pytest.fixture
+def at_once(place, variables, monkeypatch):
+    """Run a program in many notebooks at once, whose numbers they get; return what was said."""
     monkeypatch.setenv("SLMLAB_PROGRESS", str(place / "progress.json"))
+
+    def at_once(count, program):
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-W", "always", "-c", program, str(n)],
+                env=variables(place),
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            for n in range(count)
+        ]
+        said = "".join(child.communicate(timeout=900)[1] for child in children)
+        assert [child.returncode for child in children] == [0] * count
+        return said
+
+    return at_once
+
+
+@only_whole
+@pytest.mark.parametrize("count", [2, 8])
+def test_notebooks_at_once_lose_no_attempt(count, at_once, ledger):
+    said = at_once(count, REMEMBER)
     attempts = [entry["attempts"] for entry in progress.read().values()]
-    assert len(attempts) == 8
+    assert len(attempts) == count
     # On a very busy machine one may wait for longer than 10 s for its turn, and is told.
-    assert sum(attempts) + said.count("could not be kept") == 8 * 20
-    ledger.note("8 processes at once", "write progress")
+    assert sum(attempts) + said.count("could not be kept") == count * 20
+    ledger.note(f"{count} processes at once", "write progress")
+
+
+@only_whole
+@pytest.mark.parametrize("count", [2, 8])
+def test_notebooks_at_once_lose_no_measurement(count, at_once, ledger):
+    said = at_once(count, KEEP)
+    last = {lab: row.value for lab, (row,) in kept().items()}
+    # As above: who waited too long is told, and its lab may have an earlier number.
+    assert last == {f"lab {n}": 20.0 for n in range(count)} or "could not be kept" in said
+    ledger.note(f"{count} processes at once", "keep measurements")

