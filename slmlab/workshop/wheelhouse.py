@@ -144,12 +144,14 @@ def _download_lock(lock: Path, name: str, python: str, folder: Path) -> None:
     """Download what the first and the last release of a Python version need."""
     first, last = (f"{python}.{release}" for release in (0, 99))
     lines = applying(lock, name, first)
+    besides = [line for line in applying(lock, name, last) if line not in lines]
     torch = [line for line in lines if line.startswith("torch==")]
     if torch and name.startswith("linux"):
         with suppress(FetchError):
             _download(torch, folder, *_for(name, first), *pip.FROM_PYTORCH)
+            lines.remove(*torch)  # of two with a hash in the lock, pip takes the package index's
     _download(lines, folder, "--no-deps", *_for(name, first))
-    if besides := [line for line in applying(lock, name, last) if line not in lines]:
+    if besides:
         _download(besides, folder, "--no-deps", *_for(name, last))
     for wheel in folder.glob("torch-*linux*.whl"):
         if any(file.endswith(pip.CUDA) for file in ZipFile(wheel).namelist()):

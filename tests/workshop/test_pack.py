@@ -17,6 +17,7 @@ import pytest
 
 from slmlab import tiers
 from slmlab.acquisition import ModelFile
+from slmlab.environments import pip
 from slmlab.errors import FetchError, LabError, LicenceNotAccepted, NoRoom, UsageError
 from slmlab.files import sha256
 from slmlab.notebooks.labs import LABS
@@ -489,6 +490,28 @@ llama-cpp-python==0.3.36
         remarks = wheelhouse.gather(lock, ["windows-x86_64"], ["3.11"], room / "wheels")
         assert {windows.name, source.name} < names(room / "wheels")
         assert "windows-x86_64: llama-cpp-python is there as source only" in remarks[0]
+
+    @pytest.mark.skipif(sys.platform != "linux", reason="only Linux has two builds of PyTorch")
+    def test_gives_linux_the_pytorch_for_cpus_though_the_lock_allows_the_other(
+        self, room, monkeypatch
+    ):
+        for_cuda = publish(room / "packages/torch", "torch", "2.13.0")
+        for_cpus = publish(room / "pytorch/torch", "torch", "2.13.0+cpu")
+        with ZipFile(for_cuda, "a") as wheel:
+            wheel.writestr(pip.CUDA, "")
+        lines = ["torch==2.13.0", *(f"--hash=sha256:{sha256(it)}" for it in (for_cuda, for_cpus))]
+        lock = room / "course/requirements.lock"
+        lock.write_text(lock.read_text() + " \\\n    ".join(lines))
+        for wheel in (for_cuda, for_cpus):
+            link = f'<a href="{wheel.name}#sha256={sha256(wheel)}">{wheel.name}</a>'
+            (wheel.parent / "index.html").write_text(link)
+        pytorch = ("--no-deps", "--index-url", (room / "pytorch").as_uri())
+        monkeypatch.setattr(pip, "FROM_PYTORCH", pytorch)
+        monkeypatch.setenv("PIP_INDEX_URL", (room / "packages").as_uri())
+        monkeypatch.delenv("PIP_NO_INDEX")
+        wheelhouse.gather(lock, [wheelhouse.here()], [wheelhouse.HERE], room / "wheels")
+        found = [name for name in names(room / "wheels") if name.startswith("torch")]
+        assert found == [for_cpus.name]
 
 
 def sdist(path: Path) -> Path:
