@@ -1,16 +1,24 @@
 """The pages that this course makes itself shut nobody out, in light and in dark."""
 
+import json
+
 import axe
 import pytest
 
 from slmlab.deployment import browser
 from slmlab.measurement import measured, recorded
+from slmlab.notebooks.book import write_book
+from slmlab.notebooks.labs import find_labs
 from slmlab.quantization import quantize
 from slmlab.selection import brief, decide
 from slmlab.selection.dossier import Talk, write
 from slmlab.selection.rules import Finding
+from slmlab.workshop import merging
 
 HOLDS = (True, False, None)  # each has a colour of its own
+
+LAB = "00_start_here"
+BOOK_PAGES = ("index", f"labs/{LAB}", "glossary", "search")
 
 pytestmark = pytest.mark.slow
 
@@ -52,4 +60,32 @@ def test_the_dossier(page, tmp_path):
         tmp_path / "dossier.html",
     )
     page.goto(path.as_uri())
+    assert axe.violations_in_light_and_dark(page) == []
+
+
+def test_the_page_of_a_room(page, tmp_path):
+    """With everything that it can show: learners who are right, wrong and gone, and a bad file."""
+    outcomes = {"ada": "correct", "ben": "incorrect"}
+    for name, outcome in outcomes.items():
+        answer = {"outcome": outcome, "attempts": 2, "last": "2026-11-22T09:05:00+00:00"}
+        (tmp_path / f"{name}.json").write_text(json.dumps({"tiers.q1": answer}), "utf-8")
+    (tmp_path / "cleo.json").write_text("{}", "utf-8")
+    (tmp_path / "dan.json").write_text("damaged", "utf-8")
+    room = merging.merge([str(tmp_path)], merging.course())
+    assert len(room.learners) == 3 and room.left_out and room.stopping()
+    merging.write_page(room, tmp_path / "room.html")
+    page.goto((tmp_path / "room.html").as_uri())
+    assert axe.violations_in_light_and_dark(page) == []
+
+
+@pytest.fixture(scope="module")
+def book(smollm2, tmp_path_factory):
+    """The book of the first lab, executed here."""
+    folder = tmp_path_factory.mktemp("book")
+    return write_book(find_labs([LAB]), folder / "report", folder / "site").parent
+
+
+@pytest.mark.parametrize("name", BOOK_PAGES)
+def test_the_book(page, book, name):
+    page.goto((book / f"{name}.html").as_uri())
     assert axe.violations_in_light_and_dark(page) == []
