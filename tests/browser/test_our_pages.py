@@ -3,7 +3,9 @@
 import json
 
 import axe
+import nbformat
 import pytest
+from nbformat.v4 import new_code_cell
 
 from slmlab.deployment import browser
 from slmlab.measurement import measured, recorded
@@ -18,6 +20,16 @@ from slmlab.workshop import merging
 HOLDS = (True, False, None)  # each has a colour of its own
 
 LAB = "00_start_here"
+SHOWN = """
+from slmlab import show
+from slmlab.measurement import measured
+
+picture, ax = show.axes("Speed", "round", "tokens per second")
+ax.plot([1, 2], [180, 190])
+show.figure(picture, "A line that rises from 180 to 190 tokens per second.")
+show.measurements([measured("Q4_0", "decode speed", 185.0, "tokens/s", 5.0)])
+print("It ends with a plain line.")
+"""
 BOOK_PAGES = ("index", f"labs/{LAB}", "glossary", "search")
 
 pytestmark = pytest.mark.slow
@@ -79,10 +91,18 @@ def test_the_page_of_a_room(page, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def book(smollm2, tmp_path_factory):
-    """The book of the first lab, executed here."""
+def book(tmp_path_factory):
+    """The book of the first lab's prose, with a cell that shows a picture, numbers and a line."""
     folder = tmp_path_factory.mktemp("book")
-    return write_book(find_labs([LAB]), folder / "report", folder / "site").parent
+    [lab] = find_labs([LAB])
+    notebook = lab.notebook()
+    notebook.cells = [
+        cell for cell in notebook.cells if cell.cell_type == "markdown" or cell.id == "parameters"
+    ]
+    notebook.cells.insert(-1, new_code_cell(SHOWN, id="shown"))
+    nbformat.write(notebook, folder / lab.path.name)
+    labs = find_labs([LAB], folder)
+    return write_book(labs, folder / "report", folder / "site").parent
 
 
 @pytest.mark.parametrize("name", BOOK_PAGES)
