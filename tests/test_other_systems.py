@@ -276,6 +276,24 @@ class TestContinuousIntegration:
         for step in (step for job in JOBS.values() for step in job["steps"]):
             assert re.search(r"@[0-9a-f]{40}$", step.get("uses", "@" + 40 * "0"))
 
+    @pytest.mark.parametrize(
+        ("job", "commands", "folders"),
+        [
+            ("whole", ["make run", "make book"], ["build/report", "build/book"]),
+            ("browser", ["make setup-browser", "make test-browser"], ["build/browser"]),
+        ],
+    )
+    def test_keeps_what_was_made_even_where_something_failed(self, job, commands, folders):
+        steps = JOBS[job]["steps"]
+        ran = [command for step in steps for command in commands if command in step.get("run", "")]
+        assert ran == commands
+        upload = next(
+            step for step in steps if step.get("with", {}).get("path", "").split() == folders
+        )
+        assert upload["uses"].startswith("actions/upload-artifact@")
+        assert upload["if"] == "always()"
+        assert steps.index(upload) == len(steps) - 1
+
     def test_installs_what_is_locked_and_asks_for_no_make_on_windows(self):
         commands = [step.get("run", "") for step in JOBS["quick"]["steps"]]
         assert any("-r requirements-test.lock" in command for command in commands)

@@ -1,4 +1,4 @@
-"""What README.md and CONTRIBUTING.md say can be done, can be done."""
+"""What README.md and the other pages say can be done, can be done."""
 
 import ast
 import re
@@ -11,7 +11,11 @@ from slmlab import cli
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
-PAGES = [*ROOT.glob("*.md"), *ROOT.glob("data/**/*.md")]
+PAGES = [
+    path for folder in ("", "data/**/", "docs/**/", "hub/") for path in ROOT.glob(f"{folder}*.md")
+]
+
+every_page = pytest.mark.parametrize("page", PAGES, ids=lambda it: it.relative_to(ROOT).as_posix())
 
 
 def section(title: str) -> str:
@@ -23,24 +27,34 @@ def first_column(table: str) -> list[str]:
     return re.findall(r"^\| `(.+?)` \|", table, re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@every_page
 def test_links_lead_to_files(page):
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text("utf-8"))
     for link in links:
         assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def commands_in(page: Path, program: str) -> set[str]:
+    """What stands after a program's name in the code of a page; messages only begin like that."""
+    text = page.read_text("utf-8").replace(section("Troubleshooting"), "")
+    code = "".join(re.findall(r"```.*?```|`[^`]+`", text, re.DOTALL))
+    return set(re.findall(rf"(?:[\s`]|bin/){program} ([\w-]+)", code))
+
+
+@every_page
 def test_make_targets_exist(page):
-    named = set(re.findall(r"^make (\w+)|`make (\w+)`", (ROOT / page).read_text("utf-8"), re.M))
-    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text("utf-8"), re.M))
-    assert {one or other for one, other in named} <= targets
+    targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    assert commands_in(page, "make") <= targets
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
+def test_make_targets_are_found_with_their_hyphens_and_variables():
+    found = commands_in(ROOT / "CONTRIBUTING.md", "make")
+    assert {"test-browser", "setup-browser", "fuzz"} <= found
+
+
+@every_page
 def test_subcommands_exist(page, capsys):
-    text = (ROOT / page).read_text("utf-8").replace(section("Troubleshooting"), "")
-    for command in set(re.findall(r"(?:^|`)slmlab (\w+)", text, re.MULTILINE)):
+    for command in commands_in(page, "slmlab"):
         with pytest.raises(SystemExit) as stop:
             cli.main([command, "--help"])
         assert stop.value.code == 0, command

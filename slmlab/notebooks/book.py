@@ -19,9 +19,9 @@ from slmlab.errors import LabError, UsageError
 from slmlab.files import data_path, whole_folder
 from slmlab.measurement.words import quantity
 from slmlab.notebooks import glossary
+from slmlab.notebooks.execution import Execution, noted
 from slmlab.notebooks.labs import Lab, all_labs
 from slmlab.notebooks.pages import faults
-from slmlab.notebooks.report import measurements
 from slmlab.notebooks.run import run
 from slmlab.show import MEASUREMENTS_MIME
 
@@ -50,20 +50,21 @@ def write_book(labs: Sequence[Lab], report: Path, out: Path, repository: str = "
 
 
 def is_current(lab: Lab, report: Path) -> bool:
-    """Whether the folder `report` holds this very lab, executed to its end."""
+    """Whether the folder `report` holds this very lab, executed to its end, and says where."""
     import nbformat
 
     path = report / lab.path.name
     if not path.exists():
         return False
+    executed = nbformat.read(path, as_version=4)
     cells = [
         cell
-        for cell in nbformat.read(path, as_version=4).cells
+        for cell in executed.cells
         if "injected-parameters" not in cell.metadata.get("tags", ())
     ]
     codes = [cell for cell in cells if cell.cell_type == "code"]
     same = [cell.source for cell in cells] == [cell.source for cell in lab.notebook().cells]
-    return same and all(cell.execution_count for cell in codes)
+    return same and all(cell.execution_count for cell in codes) and noted(executed) is not None
 
 
 def build(executed: Sequence[Lab], out: Path, repository: str = "") -> Path:
@@ -102,9 +103,11 @@ def write_source(executed: Sequence[Lab], source: Path, repository: str = "") ->
     terms, first_uses = glossary.terms(text), {}
     (source / "labs").mkdir()
     for lab in executed:
-        page = for_reading(lab.notebook())
+        notebook = lab.notebook()
+        page = for_reading(notebook)
         for term in glossary.link(page, terms):
             first_uses.setdefault(term, lab.name)
+        _say_below_the_title(page, noted(notebook))
         nbformat.write(page, source / "labs" / lab.path.name)
     (source / "glossary.md").write_text(glossary.with_first_uses(text, first_uses), "utf-8")
 
@@ -121,6 +124,11 @@ def for_reading(notebook: "NotebookNode") -> "NotebookNode":
         if cell.cell_type == "code":
             cell.outputs = [output for output in cell.outputs if _can_be_read(output)]
     return notebook
+
+
+def _say_below_the_title(page: "NotebookNode", execution: Execution) -> None:
+    title, _, rest = page.cells[0].source.partition("\n")
+    page.cells[0].source = f"{title}\n\n{execution}\n{rest}"
 
 
 def _can_be_read(output: "NotebookNode") -> bool:
@@ -161,17 +169,14 @@ def _contents(labs: set[str]) -> dict[str, Any]:
 
 
 def _executed(labs: Sequence[Lab]) -> str:
-    """Return, as Markdown, when the labs were executed and on which machine."""
-    machines, rows = set(), []
+    """Return, as a table in Markdown, when, how and on which machine each lab was executed."""
+    rows = ["| lab | executed | profile | machine | seconds |", "|---|---|---|---|--:|"]
     for lab in labs:
         notebook = lab.notebook()
-        machines |= {row.machine for row in measurements(notebook) if row.how == "measured"}
-        noted = notebook.metadata.get("papermill", {})
-        seconds = quantity(noted["duration"]) if "duration" in noted else "unknown"
-        date = noted.get("end_time", "unknown")[:10]
-        rows.append(f"| [{lab.title}](labs/{lab.path.name}) | {date} | {seconds} |")
-    listed = [f"- {machine}" for machine in sorted(machines)]
-    return "\n".join([*listed, "", "| lab | executed | seconds |", "|---|---|--:|", *rows, ""])
+        done, seconds = noted(notebook), quantity(notebook.metadata.papermill.duration)
+        title = f"[{lab.title}](labs/{lab.path.name})"
+        rows.append(f"| {title} | {done.date} | {done.profile} | {done.machine} | {seconds} |")
+    return "\n".join([*rows, ""])
 
 
 def _write_yaml(path: Path, value: dict[str, Any]) -> None:

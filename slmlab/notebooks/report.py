@@ -14,6 +14,7 @@ from slmlab import show
 from slmlab.files import whole
 from slmlab.machine import this_machine
 from slmlab.measurement.record import Measurement
+from slmlab.notebooks.execution import noted
 from slmlab.notebooks.run import LabRun
 
 if TYPE_CHECKING:
@@ -44,7 +45,8 @@ def write_report(runs: Sequence[LabRun], out: Path, profile: str) -> Path:
     for run in runs:
         notebook = _read(run.notebook)
         chapters.append(Chapter(run, tuple(pictures(notebook)), tuple(measurements(notebook))))
-        _write(out / f"{run.lab.name}.html", "lab", run=run, body=_body(notebook))
+        page = {"run": run, "execution": noted(notebook), "body": _body(notebook)}
+        _write(out / f"{run.lab.name}.html", "lab", **page)
     index = out / "index.html"
     _write(index, "report", chapters=chapters, profile=profile)
     return index

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slmlab.errors import NotPossibleHere, UsageError
 from slmlab.files import whole
+from slmlab.notebooks.execution import note
 from slmlab.notebooks.labs import PROFILES, Lab
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def execute(
 ) -> LabRun:
     """Execute one notebook in a fresh kernel, in an empty folder, and write it whole to `out`."""
     started = time.monotonic()
+    note(notebook, lab, profile)
     limit = lab.time_limit(profile)
     watch = _Watch(deadline=limit and started + limit)
     with tempfile.TemporaryDirectory(prefix="slmlab-run-") as scratch:

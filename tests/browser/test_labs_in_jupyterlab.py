@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import axe
+import nbformat
 import pytest
 from nbformat import NotebookNode
 from visitor import THEMES, Jupyter, Notebook, jupyterlab
 
 from slmlab.lessons import questions
 from slmlab.lessons.question import Question
+from slmlab.notebooks.execution import note
 from slmlab.notebooks.labs import Lab
 from slmlab.notebooks.report import write_report
 from slmlab.notebooks.run import LabRun
@@ -123,6 +125,8 @@ def test_nothing_of_ours_shuts_anybody_out(visit, theme):
 
 
 def test_neither_does_the_report(visit, page, tmp_path):
+    note(visit.notebook, visit.run.lab, "quick")
+    nbformat.write(visit.notebook, visit.run.notebook)
     index = write_report([visit.run], tmp_path, "quick")
     for report in (index, index.with_name(f"{visit.run.lab.name}.html")):
         page.goto(report.as_uri())

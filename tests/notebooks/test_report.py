@@ -10,6 +10,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 from slmlab import show
 from slmlab.machine import this_machine
+from slmlab.notebooks.execution import note, noted
 from slmlab.notebooks.labs import Lab
 from slmlab.notebooks.report import measurements, pictures, write_report
 from slmlab.notebooks.run import LabRun
@@ -73,6 +74,9 @@ def executed(tmp_path):
 @pytest.fixture
 def report(executed, tmp_path):
     lab = Lab(executed, "Tiers <of> models", {"quick": 1}, 60, 1, False)
+    notebook = lab.notebook()
+    note(notebook, lab, "quick")
+    nbformat.write(notebook, executed)
     runs = [
         LabRun(lab, "passed", 12.34, "", executed),
         LabRun(lab, "failed", 5, "It failed in cell 'x': ValueError: <b>", executed),
@@ -113,6 +117,11 @@ def test_each_number_is_there_with_machine_versions_and_date(report):
 def test_the_executed_notebook_has_a_page_of_its_own(report):
     assert "01_tiers.html" in Page(report.read_text("utf-8")).targets
     assert "draw()" in Page((report.parent / "01_tiers.html").read_text("utf-8")).text
+
+
+def test_that_page_says_where_when_and_how_the_notebook_was_executed(report, executed):
+    line = str(noted(nbformat.read(executed, as_version=4)))
+    assert line in Page((report.parent / "01_tiers.html").read_text("utf-8")).text
 
 
 @pytest.mark.parametrize("name", ["index.html", "01_tiers.html"])
