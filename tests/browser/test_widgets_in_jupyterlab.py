@@ -148,6 +148,7 @@ def test_chat_answers_and_can_be_stopped(widget):
 def test_tab_goes_through_every_control_in_order(notebook, name):
     cell = cell_of(notebook, name)
     controls = cell.locator(f".jp-OutputArea-output {CONTROL}:enabled")
+    assert controls.count() > 1
     cell.focus()
     focused = []
     for _ in range(MOST_TABS):
@@ -172,9 +173,11 @@ def test_at_200_percent_no_control_is_cut_off(notebook):
 def test_at_200_percent_pictures_fit_and_tables_fit_or_scroll(notebook):
     notebook.page.set_viewport_size({"width": 640, "height": 700})
     views = notebook.page.locator(".widget-vbox > .jp-RenderedHTMLCommon")
-    for picture in views.locator("img").all():
+    pictures, tables = views.locator("img").all(), views.locator("table").all()
+    assert pictures and tables
+    for picture in pictures:
         assert picture.evaluate(FITS)
-    for table in views.locator("table").all():
+    for table in tables:
         frame = table.locator("xpath=ancestor::*[@role='group'][1]")
         assert frame.evaluate(FITS)
         assert frame.evaluate("it => getComputedStyle(it).overflowX") == "auto"
