@@ -18,6 +18,12 @@ from slmlab.files import data_path
 Tier = Literal["micro", "small", "medium"]
 Shaped = tuple[str, tuple[int, ...]]
 
+DEFAULT_MODEL = "smollm2-135m-instruct"
+"""The card of the model that the course uses where nobody names another."""
+
+BOUNDS = (100e6, 1.5e9, 14e9, 30e9)
+"""The parameter counts at which the three tiers begin, and the one at which the last ends."""
+
 CUT_OFFS = (10_000_000_000, 30_000_000_000)
 """The two parameter counts up to which published sources call a language model small."""
 
@@ -114,9 +120,10 @@ def tier(parameters: float) -> Tier | None:
     Sources write micro 100M-1.4B, small 1.5B-13.9B and medium 14B-30B; so that no model falls
     between two tiers, each reaches up to where the next begins.
     """
-    if not 100e6 <= parameters <= 30e9:
+    micro, small, medium, end = BOUNDS
+    if not micro <= parameters <= end:
         return None
-    return "micro" if parameters < 1.5e9 else "small" if parameters < 14e9 else "medium"
+    return "micro" if parameters < small else "small" if parameters < medium else "medium"
 
 
 def is_small(parameters: float, cut_off: float) -> bool:

@@ -3,6 +3,7 @@
 import base64
 import math
 
+import pandas as pd
 import pytest
 from IPython.utils.capture import capture_output
 
@@ -97,6 +98,21 @@ def test_numbers_are_a_table_and_also_data(shown):
     for form in ("text/html", "text/plain"):
         assert "91.7000 ± 0.0010 MB" in data[form]
         assert "Measured on a machine; slmlab 0.1; 2026-11-22." in data[form]
+
+
+def test_a_table_without_numbers_is_only_a_table(shown):
+    show.table(pd.DataFrame([{"type": "Q4_0"}]))
+    [(data, _)] = shown
+    assert set(data) == {"text/html", "text/plain"}
+    assert "small" not in data["text/html"]
+
+
+def test_remarks_stand_between_a_table_and_where_its_numbers_are_from(shown):
+    show.table(pd.DataFrame([{"type": "Q4_0"}]), [number("measured")], ["On <two> threads."])
+    [(data, _)] = shown
+    assert data["text/plain"].splitlines()[2] == "On <two> threads."
+    assert data["text/plain"].splitlines()[3].startswith("Measured on")
+    assert "On &lt;two&gt; threads." in data["text/html"]
 
 
 def test_markup_in_a_number_is_only_text(shown):

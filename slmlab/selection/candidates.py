@@ -10,9 +10,8 @@ from slmlab.machine import this_machine
 from slmlab.measurement import Estimate, Measurement, computed, estimate, recorded
 from slmlab.selection import published
 from slmlab.selection.briefs import Brief
-from slmlab.tiers import ModelCard, breakdown, card, cards, kv_cache_bytes
+from slmlab.tiers import DEFAULT_MODEL, ModelCard, breakdown, card, cards, kv_cache_bytes
 
-MEASURED_MODEL = "smollm2-135m-instruct"
 FAR = 2.0
 """By what factor measured and estimated speed may differ before the measurement is not used."""
 
@@ -80,7 +79,7 @@ class Evidence:
     perplexities: dict[str, Measurement]
 
     @classmethod
-    def of(cls, measurements: Sequence[Measurement], model: str = MEASURED_MODEL) -> "Evidence":
+    def of(cls, measurements: Sequence[Measurement], model: str = DEFAULT_MODEL) -> "Evidence":
         """Take from many numbers those that count: measured, here, in llama.cpp."""
         found: dict[str, dict[str, Measurement]] = {"decode speed": {}, "perplexity": {}}
         for row in measurements:

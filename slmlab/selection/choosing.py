@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from slmlab.errors import UsageError
 from slmlab.measurement import Measurement
 from slmlab.selection.briefs import Brief, altered
-from slmlab.selection.candidates import FRAMEWORKS, MEASURED_MODEL, Candidate, Evidence, candidates
+from slmlab.selection.candidates import FRAMEWORKS, Candidate, Evidence, candidates
 from slmlab.selection.choice import Choice
 from slmlab.selection.published import benchmarks
+from slmlab.tiers import DEFAULT_MODEL
 
 OPEN_LICENCES = ("Apache-2.0", "MIT")
 """Licences on our cards that set no conditions on what a model is used for."""
@@ -66,7 +67,7 @@ class Decision:
 
 
 def choose(
-    brief: Brief, measurements: Sequence[Measurement] = (), measured_model: str = MEASURED_MODEL
+    brief: Brief, measurements: Sequence[Measurement] = (), measured_model: str = DEFAULT_MODEL
 ) -> list[Choice]:
     """Return the choices that meet every requirement of a brief, best first.
 
@@ -77,7 +78,7 @@ def choose(
 
 
 def decide(
-    brief: Brief, measurements: Sequence[Measurement] = (), measured_model: str = MEASURED_MODEL
+    brief: Brief, measurements: Sequence[Measurement] = (), measured_model: str = DEFAULT_MODEL
 ) -> Decision:
     """Return the choices as `choose` does, with what was left out and what would change them."""
     evidence = Evidence.of(measurements, measured_model)

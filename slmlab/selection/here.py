@@ -6,11 +6,11 @@ from slmlab.errors import UsageError
 from slmlab.machine import available_memory_bytes, read_bandwidth, this_machine
 from slmlab.measurement import Measurement
 from slmlab.selection.briefs import Device
-from slmlab.selection.candidates import MEASURED_MODEL, layer_weights
-from slmlab.tiers import card
+from slmlab.selection.candidates import layer_weights
+from slmlab.tiers import DEFAULT_MODEL, card
 
 
-def this_device(measurements: Sequence[Measurement], model: str = MEASURED_MODEL) -> Device:
+def this_device(measurements: Sequence[Measurement], model: str = DEFAULT_MODEL) -> Device:
     """Return this machine as a device: half of the memory that is free now, speeds as measured.
 
     The operations come from the fastest prompt speed among `measurements`, which are of `model`.

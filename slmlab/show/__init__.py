@@ -146,10 +146,9 @@ def guess(ax: "Axes", guess: Any, unit: str, axis: str = "x") -> None:
 def measurements(rows: Sequence[Measurement]) -> None:
     """Display numbers as a table that says of each how it was got, and below it where and when.
 
-    The output also carries the numbers as data (`MEASUREMENTS_MIME`), for the report to collect.
+    The output also carries the numbers as data, for the report to collect.
     """
     import pandas as pd
-    from IPython.display import display
 
     numbers = pd.DataFrame(
         {
@@ -159,24 +158,29 @@ def measurements(rows: Sequence[Measurement]) -> None:
             "how": [provenance(row) for row in rows],
         }
     )
-    remarks = origins(rows)
-    lines = "".join(f"<br><small>{escape(remark)}</small>" for remark in remarks)
-    display(
-        {
-            MEASUREMENTS_MIME: [asdict(row) for row in rows],
-            "text/html": as_html(numbers) + lines.removeprefix("<br>"),
-            "text/plain": "\n".join([numbers.to_string(index=False), *remarks]),
-        },
-        raw=True,
-    )
+    table(numbers, rows)
 
 
-def table(frame: "DataFrame") -> None:
-    """Display a table with every text in full; an index that has a name is its first column."""
+def table(
+    frame: "DataFrame", numbers: Sequence[Measurement] = (), remarks: Sequence[str] = ()
+) -> None:
+    """Display a table with every text in full; an index that has a name is its first column.
+
+    Below it stand the remarks, then where and when its numbers were got. The output carries
+    the numbers as data too (`MEASUREMENTS_MIME`).
+    """
     from IPython.display import display
 
     shown = frame.reset_index() if frame.index.name else frame
-    display({"text/html": as_html(shown), "text/plain": shown.to_string(index=False)}, raw=True)
+    lines = [*remarks, *origins(numbers)]
+    small = "<br>".join(f"<small>{escape(line)}</small>" for line in lines)
+    bundle = {
+        "text/html": as_html(shown) + small,
+        "text/plain": "\n".join([shown.to_string(index=False), *lines]),
+    }
+    if numbers:
+        bundle[MEASUREMENTS_MIME] = [asdict(number) for number in numbers]
+    display(bundle, raw=True)
 
 
 def as_html(frame: "DataFrame") -> str:

@@ -1,8 +1,6 @@
 """The comparison of engines and precisions, as a table and as a picture."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from html import escape
 from typing import TYPE_CHECKING
 
 from slmlab import show
@@ -27,20 +25,9 @@ def table(rows: Sequence[Row]) -> None:
     The output also carries every number as data, for the report to collect.
     """
     import pandas as pd
-    from IPython.display import display
 
-    shown = pd.DataFrame([_cells(row) for row in rows])
-    numbers = as_measurements(rows)
-    remarks = [*_conditions(rows), *show.origins(numbers)]
-    lines = "<br>".join(f"<small>{escape(remark)}</small>" for remark in remarks)
-    display(
-        {
-            show.MEASUREMENTS_MIME: [asdict(number) for number in numbers],
-            "text/html": show.as_html(shown) + lines,
-            "text/plain": "\n".join([shown.to_string(index=False), *remarks]),
-        },
-        raw=True,
-    )
+    cells = pd.DataFrame([_cells(row) for row in rows])
+    show.table(cells, as_measurements(rows), _conditions(rows))
 
 
 def _cells(row: Row) -> dict[str, str]:

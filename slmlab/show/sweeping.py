@@ -2,8 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
-from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,19 +19,7 @@ def table(rows: Sequence[SweepRow]) -> None:
 
     The output also carries every number as data, for the report to collect.
     """
-    from IPython.display import display
-
-    numbers = [row.number for row in rows]
-    shown, remarks = frame(rows), show.origins(numbers)
-    lines = "<br>".join(f"<small>{escape(remark)}</small>" for remark in remarks)
-    display(
-        {
-            show.MEASUREMENTS_MIME: [asdict(number) for number in numbers],
-            "text/html": show.as_html(shown) + lines,
-            "text/plain": "\n".join([shown.to_string(index=False), *remarks]),
-        },
-        raw=True,
-    )
+    show.table(frame(rows), [row.number for row in rows])
 
 
 def frame(rows: Sequence[SweepRow]) -> "DataFrame":

@@ -30,13 +30,15 @@ class Visit:
     """What a visit of a lab has shown.
 
     `verdicts` are those on the untouched, the wrong and the right answer to the first question;
-    violations of accessibility are by theme.
+    `widgets` has what each widget showed before and after its use, by the cell's id; violations of
+    accessibility are by theme.
     """
 
     run: LabRun
     question: Question
     verdicts: tuple[str, str, str]
     notebook: NotebookNode
+    widgets: dict[str, tuple[str, str]]
     console: tuple[str, ...]
     pictures: tuple[str | None, ...]
     violations: dict[str, list[str]]
@@ -69,6 +71,7 @@ def go_through(notebook: Notebook, lab: Lab) -> Visit:
     verdicts = run_every_cell(notebook, lab, question)
     run = LabRun(lab, "passed", time.monotonic() - started, "", notebook.path)
     saved = notebook.save()
+    widgets = use_every_widget(notebook, lab)
     violations, photographs = {}, {}
     for theme in THEMES:
         notebook.show_in(theme)
@@ -77,7 +80,17 @@ def go_through(notebook: Notebook, lab: Lab) -> Visit:
     images = notebook.page.locator(", ".join(f"{place} img" for place in OURS))
     pictures = images.evaluate_all("all => all.map(it => it.getAttribute('alt'))")
     console = tuple(notebook.console)
-    return Visit(run, question, verdicts, saved, console, tuple(pictures), violations, photographs)
+    return Visit(
+        run,
+        question,
+        verdicts,
+        saved,
+        widgets,
+        console,
+        tuple(pictures),
+        violations,
+        photographs,
+    )
 
 
 def run_every_cell(notebook: Notebook, lab: Lab, question: Question) -> tuple[str, str, str]:
@@ -99,6 +112,14 @@ def run_every_cell(notebook: Notebook, lab: Lab, question: Question) -> tuple[st
     return tuple(verdicts)
 
 
+def use_every_widget(notebook: Notebook, lab: Lab) -> dict[str, tuple[str, str]]:
+    return {
+        cell.id: notebook.use_widget(index)
+        for index, cell in enumerate(lab.notebook().cells)
+        if cell.source.rpartition("\n")[2].startswith("widgets.")
+    }
+
+
 def test_every_cell_ran_to_its_end_and_none_failed(visit):
     for cell in (it for it in visit.notebook.cells if it.cell_type == "code" and it.source):
         assert cell.execution_count, f"{cell.id} did not run"
@@ -113,6 +134,12 @@ def test_an_answer_is_judged_as_it_deserves(visit):
     assert f"{title}: incorrect" in wrong
     assert visit.question.wrong_answers[0].message in wrong
     assert f"{title}: correct" in right
+
+
+def test_each_widget_follows_its_controls(visit):
+    for cell, (before, after) in visit.widgets.items():
+        assert after != before, cell
+        assert 'role="alert"' not in after, cell
 
 
 def test_the_browser_has_no_error_to_report(visit):

@@ -16,6 +16,9 @@ from slmlab.show import widgets
 
 MODEL = "smollm2-135m-instruct"
 PATIENCE = 60_000  # milliseconds
+CONTROL = ":is(input, select, textarea, button)"
+FITS = "it => it.getBoundingClientRect().right <= innerWidth"
+MOST_TABS = 15  # from a cell through the widget with the most controls
 IMPORTS = """
 from slmlab import selection
 from slmlab.acquisition import fetch
@@ -62,9 +65,13 @@ def notebook(real_browser, smollm2, tmp_path_factory):
 def widget(notebook, request):
     """The output with the widget that a test is named after."""
     name = request.node.originalname.removeprefix("test_").partition("_")[0]
-    output = notebook.cell(2 + list(CELLS).index(name)).locator(".jp-OutputArea-output")
+    output = cell_of(notebook, name).locator(".jp-OutputArea-output")
     expect(output.locator(".widget-vbox").first).to_be_visible(timeout=PATIENCE)
     return output
+
+
+def cell_of(notebook, name):
+    return notebook.cell(2 + list(CELLS).index(name))
 
 
 def reach(widget, label):
@@ -137,6 +144,19 @@ def test_chat_answers_and_can_be_stopped(widget):
     expect(widget.get_by_role("button", name="Ask both")).to_be_enabled(timeout=PATIENCE)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_tab_goes_through_every_control_in_order(notebook, name):
+    cell = cell_of(notebook, name)
+    controls = cell.locator(f".jp-OutputArea-output {CONTROL}:enabled")
+    assert controls.count() > 1
+    cell.focus()
+    focused = []
+    for _ in range(MOST_TABS):
+        notebook.page.keyboard.press("Tab")
+        focused.append(controls.evaluate_all("all => all.indexOf(document.activeElement)"))
+    assert [place for place in focused if place >= 0] == list(range(controls.count()))
+
+
 @pytest.mark.parametrize("theme", THEMES)
 def test_no_widget_shuts_anybody_out(notebook, theme):
     notebook.show_in(theme)
@@ -146,8 +166,21 @@ def test_no_widget_shuts_anybody_out(notebook, theme):
 
 def test_at_200_percent_no_control_is_cut_off(notebook):
     notebook.page.set_viewport_size({"width": 640, "height": 700})
-    for control in notebook.page.locator(".jp-OutputArea-output :is(input, select, button)").all():
-        assert control.evaluate("it => it.getBoundingClientRect().right <= innerWidth")
+    for control in notebook.page.locator(f".jp-OutputArea-output {CONTROL}").all():
+        assert control.evaluate(FITS)
+
+
+def test_at_200_percent_pictures_fit_and_tables_fit_or_scroll(notebook):
+    notebook.page.set_viewport_size({"width": 640, "height": 700})
+    views = notebook.page.locator(".widget-vbox > .jp-RenderedHTMLCommon")
+    pictures, tables = views.locator("img").all(), views.locator("table").all()
+    assert pictures and tables
+    for picture in pictures:
+        assert picture.evaluate(FITS)
+    for table in tables:
+        frame = table.locator("xpath=ancestor::*[@role='group'][1]")
+        assert frame.evaluate(FITS)
+        assert frame.evaluate("it => getComputedStyle(it).overflowX") == "auto"
 
 
 def test_the_browser_has_no_error_to_report(notebook):

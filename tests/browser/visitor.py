@@ -132,6 +132,32 @@ class Notebook:
         """Return the text below a cell."""
         return "\n".join(self.cell(index).locator(".jp-OutputArea-output").all_inner_texts())
 
+    def use_widget(self, index: int) -> tuple[str, str]:
+        """Use one control of the widget below a cell, with the keyboard alone.
+
+        Return the HTML of its view before and after.
+        """
+        panel = self.cell(index).locator(".jp-OutputArea-output > .widget-vbox")
+        view = panel.locator("> .jp-RenderedHTMLCommon")
+        before = view.inner_html()
+        if panel.locator("textarea").count():
+            panel.locator("textarea").focus()
+            self.page.keyboard.type("Which planet is the largest?")
+            keys = ("Tab", "Enter")
+        else:
+            choice = panel.locator("select").first
+            choice.focus()
+            is_last = choice.evaluate("it => it.selectedIndex === it.length - 1")
+            keys = ("Space", "ArrowUp" if is_last else "ArrowDown", "Enter")
+        for key in keys:
+            self.page.keyboard.press(key)
+        state = [view.element_handle(), before]
+        changed = "([view, before]) => view.innerHTML !== before"
+        self.page.wait_for_function(changed, arg=state, timeout=self._patience)
+        for button in panel.locator("button").all()[:1]:  # while a model writes it cannot be used
+            button.click(trial=True, timeout=self._patience)
+        return before, view.inner_html()
+
     def save(self) -> nbformat.NotebookNode:
         """Save the notebook and return it."""
         self._command("docmanager:save")

@@ -15,7 +15,7 @@ from slmlab.show.widgets import (
     quantization_explorer,
     tier_explorer,
 )
-from slmlab.show.widgets.costs import HERE, cost_view, rooms
+from slmlab.show.widgets.costs import HERE, cost_view, devices
 from slmlab.show.widgets.tiers import matching, tier_view
 
 MODEL = "qwen3-0.6b"
@@ -31,9 +31,9 @@ def bandwidth(monkeypatch):
     """A machine whose memory reads 30 GB/s, so that nothing has to be measured."""
     for module in ("slmlab.machine", "slmlab.show.widgets.quantization"):
         monkeypatch.setattr(f"{module}.read_bandwidth", lambda: 30e9)
-    rooms.cache_clear()
+    devices.cache_clear()
     yield
-    rooms.cache_clear()
+    devices.cache_clear()
 
 
 def controls(panel):
@@ -48,6 +48,11 @@ def test_a_tier_narrows_the_models_to_choose_from():
     assert offered == matching("small", 30)
     assert {tiers.tier(card.parameters) for card in offered} == {"small"}
     assert offered[0].title in panel.view.text
+
+
+def test_every_tier_that_there_is_can_be_chosen():
+    offered = controls(tier_explorer(MODEL))["Tier"].options
+    assert offered == ("any", *map(tiers.tier, tiers.BOUNDS[:-1]))
 
 
 def test_a_model_that_still_matches_stays_chosen():
@@ -124,10 +129,10 @@ def test_costs_are_those_of_the_estimate():
 
 
 def test_another_device_has_its_own_memory_and_bandwidth():
-    device = next(title for title in rooms() if "300 are free" in title)
+    device = next(title for title in devices() if "300 are free" in title)
     assert "it does not fit" in cost_view(MODEL, "Q8_0", 4096, device).text
     assert "it fits" in cost_view("smollm2-135m-instruct", "Q4_0", 512, device).text
-    assert HERE in rooms() and not any("browser" in title for title in rooms())
+    assert HERE in devices() and not any("browser" in title for title in devices())
 
 
 def test_a_context_beyond_what_a_model_was_made_for_is_said():

@@ -9,9 +9,9 @@ from slmlab.errors import UsageError
 from slmlab.measurement import Measurement
 from slmlab.selection import Brief, Decision, decide
 from slmlab.selection.briefs import altered
-from slmlab.selection.candidates import MEASURED_MODEL
 from slmlab.show import capstone
 from slmlab.show.widgets.panel import (
+    MOST_TOKENS,
     Panel,
     View,
     button,
@@ -23,12 +23,13 @@ from slmlab.show.widgets.panel import (
     sentences,
     table,
 )
+from slmlab.tiers import DEFAULT_MODEL
 
 
 def chooser(
     briefs: Mapping[str, Brief],
     measurements: Sequence[Measurement] = (),
-    measured_model: str = MEASURED_MODEL,
+    measured_model: str = DEFAULT_MODEL,
 ) -> Panel:
     """Return a widget that decides a brief, and decides it again after changes.
 
@@ -80,7 +81,7 @@ def _fields(brief: Brief) -> dict[str, ipywidgets.Widget]:
     limits = {
         "memory_bytes": ("Memory, GB", 0.05, 1000.0, "What the device can spare"),
         "bandwidth": ("Bandwidth, GB/s", 0.5, 10_000.0, "How fast the device reads memory"),
-        "context": ("Context, tokens", 256, 1_048_576, "One conversation, prompt and answer"),
+        "context": ("Context, tokens", 256, MOST_TOKENS, "One conversation, prompt and answer"),
         "tokens_per_second": ("Tokens per second", 0.1, 1000.0, "What each user gets at least"),
         "quality_floor": ("Points, at least", 0.0, 100.0, "In the brief's benchmark; 0: any"),
         "users": ("Users at once", 1, 1000, "Conversations at the same time"),

@@ -13,6 +13,7 @@ from slmlab.measurement.words import quantity
 from slmlab.quantization import QUANTIZATIONS
 from slmlab.show import COLOURS
 from slmlab.show.widgets.panel import (
+    MOST_TOKENS,
     Panel,
     View,
     dropdown,
@@ -26,11 +27,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = "this machine"
-_MOST_TOKENS = 1_048_576
 
 
 @dataclass(frozen=True)
-class _Room:
+class _Device:
     """A machine with its memory in bytes and its bandwidth in bytes per second."""
 
     machine: machine.Machine
@@ -38,7 +38,7 @@ class _Room:
     bandwidth: float
 
 
-def calculator(model: str = "smollm2-135m-instruct") -> Panel:
+def calculator(model: str = tiers.DEFAULT_MODEL) -> Panel:
     """Return a widget that estimates memory and speed of a model before it is downloaded.
 
     Raises `UnknownModel` where no card has this name.
@@ -48,8 +48,8 @@ def calculator(model: str = "smollm2-135m-instruct") -> Panel:
     controls = [
         dropdown("Model", titles, model, "Any model card"),
         dropdown("Quantisation", QUANTIZATIONS, "Q4_0", "How the weights are stored"),
-        number("Context, tokens", 2048, 1, _MOST_TOKENS, "Question and answer together"),
-        dropdown("Device", rooms(), HERE, "Whose memory and bandwidth to reckon with"),
+        number("Context, tokens", 2048, 1, MOST_TOKENS, "Question and answer together"),
+        dropdown("Device", devices(), HERE, "Whose memory and bandwidth to reckon with"),
     ]
     panel = Panel("Memory and speed calculator", controls)
     panel.follow(controls, cost_view)
@@ -59,13 +59,13 @@ def calculator(model: str = "smollm2-135m-instruct") -> Panel:
 def cost_view(model: str, quant: str = "Q4_0", context: int = 2048, device: str = HERE) -> View:
     """Return memory and speed of a model in one quantisation, all computed.
 
-    `context` is in tokens; `device` is one of `rooms`. Raises `UsageError` for an unknown model,
+    `context` is in tokens; `device` is one of `devices`. Raises `UsageError` for an unknown model,
     quantisation or device.
     """
-    if device not in rooms():
-        raise UsageError(f"There is no device {device!r}; choose {', '.join(rooms())}.")
-    card, room = tiers.card(model), rooms()[device]
-    found = estimate(card, quant, context, room.machine, room.bandwidth)
+    if device not in devices():
+        raise UsageError(f"There is no device {device!r}; choose {', '.join(devices())}.")
+    card, chosen = tiers.card(model), devices()[device]
+    found = estimate(card, quant, context, chosen.machine, chosen.bandwidth)
     cache_bytes = tiers.kv_cache_bytes(card.architecture, context)
     parts = {
         "model file": found.file_bytes,
@@ -73,10 +73,10 @@ def cost_view(model: str, quant: str = "Q4_0", context: int = 2048, device: str 
         "program and copies": found.peak_memory_bytes - found.file_bytes - cache_bytes,
     }
     name = f"{card.title} in {quant}"
-    verdict = _verdict(name, found, room, device)
+    verdict = _verdict(name, found, chosen.memory_bytes, device)
     words = ", ".join(f"{part} {quantity(size, 'bytes')}" for part, size in parts.items())
-    limit = f"against {quantity(room.memory_bytes, 'bytes')} of {device}"
-    drawn = picture(_bar(name, parts, room.memory_bytes, device), f"One bar, {limit}: {words}.")
+    limit = f"against {quantity(chosen.memory_bytes, 'bytes')} of {device}"
+    drawn = picture(_bar(name, parts, chosen.memory_bytes, device), f"One bar, {limit}: {words}.")
     numbers = parts | {"peak memory": found.peak_memory_bytes}
     rows = {part: quantity(size, "bytes") for part, size in numbers.items()}
     rows["decode speed, at the start"] = quantity(found.decode_tokens_per_second, "tokens/s")
@@ -88,22 +88,22 @@ def cost_view(model: str, quant: str = "Q4_0", context: int = 2048, device: str 
 
 
 @cache
-def rooms() -> dict[str, _Room]:
+def devices() -> dict[str, _Device]:
     """Return this machine and the devices of the course's briefs, by title.
 
     Browsers are left out: what a page reaches is no estimate from bandwidth.
     """
     here = machine.this_machine()
     others = {brief.device.title: brief.device for brief in selection.briefs().values()}
-    return {HERE: _Room(here, here.memory_bytes, machine.read_bandwidth())} | {
-        title: _Room(device.machine, device.memory_bytes, device.bandwidth)
+    return {HERE: _Device(here, here.memory_bytes, machine.read_bandwidth())} | {
+        title: _Device(device.machine, device.memory_bytes, device.bandwidth)
         for title, device in others.items()
         if device.kind != "browser"
     }
 
 
-def _verdict(name: str, found: Estimate, room: _Room, device: str) -> str:
-    peak, memory = found.peak_memory_bytes, room.memory_bytes
+def _verdict(name: str, found: Estimate, memory: float, device: str) -> str:
+    peak = found.peak_memory_bytes
     fits = "fits" if peak <= memory else "does not fit"
     speed = f" and writes about {found.decode_tokens_per_second:.1f} tokens per second"
     return (

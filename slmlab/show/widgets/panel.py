@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from pandas import DataFrame
 
+MOST_TOKENS = 1_048_576
+"""The longest context that a field takes."""
+
 _ROW = {"flex_flow": "row wrap", "align_items": "flex-end", "grid_gap": "4px 16px"}
 
 

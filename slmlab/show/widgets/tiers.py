@@ -1,6 +1,6 @@
 """Models by tier and size: how many parameters each has, and how many bytes in each type."""
 
-from typing import Any
+from typing import Any, get_args
 
 import pandas as pd
 
@@ -19,12 +19,12 @@ from slmlab.show.widgets.panel import (
     table,
 )
 
-TIERS = ("any", "micro", "small", "medium")
+TIERS = ("any", *get_args(tiers.Tier))
 _TYPES = ("F16", "Q8_0", "Q6_K", "Q5_1", "Q4_K_M", "Q4_0", "Q2_K")
-_LARGEST = 30.0  # billion parameters: where the tiers end
+_LARGEST = tiers.BOUNDS[-1] / 1e9  # billion parameters
 
 
-def tier_explorer(model: str = "smollm2-135m-instruct") -> Panel:
+def tier_explorer(model: str = tiers.DEFAULT_MODEL) -> Panel:
     """Return a widget to choose a model by tier and size, and to see what it holds.
 
     Raises `UnknownModel` where no card has this name.
