@@ -19,7 +19,7 @@ from slmlab.errors import LabError, UsageError
 from slmlab.files import data_path, whole_folder
 from slmlab.measurement.words import quantity
 from slmlab.notebooks import glossary
-from slmlab.notebooks.labs import Lab, all_labs
+from slmlab.notebooks.labs import Lab, all_labs, has_tag
 from slmlab.notebooks.pages import faults
 from slmlab.notebooks.report import measurements
 from slmlab.notebooks.run import run
@@ -59,7 +59,7 @@ def is_current(lab: Lab, report: Path) -> bool:
     cells = [
         cell
         for cell in nbformat.read(path, as_version=4).cells
-        if "injected-parameters" not in cell.metadata.get("tags", ())
+        if not has_tag(cell, "injected-parameters")
     ]
     codes = [cell for cell in cells if cell.cell_type == "code"]
     same = [cell.source for cell in cells] == [cell.source for cell in lab.notebook().cells]

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from slmlab.lessons import questions
-from slmlab.notebooks.labs import all_labs
+from slmlab.notebooks.labs import all_labs, has_tag
 
 LABS = all_labs()
 NOTEBOOKS = {lab.name: lab.notebook() for lab in LABS}
@@ -67,7 +67,7 @@ def test_its_cells_have_names_that_are_unique_and_mean_something(lab):
 
 @every_lab
 def test_one_cell_holds_the_parameters(lab):
-    [cell] = [cell for cell in cells(lab, "code") if "parameters" in cell.metadata.get("tags", [])]
+    [cell] = [cell for cell in cells(lab, "code") if has_tag(cell, "parameters")]
     assigned = {
         node.targets[0].id: node.value.value
         for node in ast.parse(cell.source).body
