@@ -19,6 +19,14 @@ INSTALLS = re.compile(
     r"\b(pip|conda|apt|subprocess|os\.system|get_ipython|sys\.path|run_line_magic)\b"
 )
 RANDOM_ID = re.compile(r"[0-9a-f]{6,}")
+LOADS = re.compile(r"(engines|llama_cpp)\.load|measurement\.(speed|perplexity|kl_divergence)")
+LOADED_AGAIN = {
+    "llama_cpp": {
+        "files['F16']": "for other sequences, another context, or another type of KV cache",
+        "files['Q4_0']": "for one sequence, and for eight",
+    },
+    "bitnet": {"path": "which names random weights the second time"},
+}
 
 every_lab = pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
 
@@ -83,6 +91,20 @@ def test_its_code_is_plain_python_that_installs_nothing(lab):
         assert not INSTALLS.search(cell.source), cell.id
         ast.parse(cell.source)
         assert cell.source.strip(), f"{cell.id} is empty"
+
+
+@every_lab
+def test_it_loads_no_model_twice_without_need(lab):
+    """A model as the code names it; a widget is optional, and may load one for itself."""
+    loaded = [
+        ast.unparse(call.args[0])
+        for cell in cells(lab, "code")
+        if not cell.id.startswith("widget-")
+        for call in ast.walk(ast.parse(cell.source))
+        if isinstance(call, ast.Call) and LOADS.fullmatch(ast.unparse(call.func))
+    ]
+    twice = {model for model in loaded if loaded.count(model) > 1}
+    assert twice == LOADED_AGAIN.get(lab.unit, {}).keys()
 
 
 @every_lab
