@@ -181,8 +181,8 @@ def test_a_profile_shows_our_functions_by_their_own_time(monkeypatch):
 @pytest.mark.slow
 def test_the_profile_of_quantising_is_that_of_the_process_that_quantises(f16):
     section = bench.profiled("quantising", bench.Bench({}, {"F16": f16}, f16, 1), "Q4_0")
-    first = section.splitlines()[5]
-    assert first.endswith("llama_quantize.py:22(main)")
+    longest = section.splitlines()[5]
+    assert re.search(r"llama_quantize\.py:\d+\(main\)$", longest)
 
 
 @pytest.mark.parametrize("ours_first", [False, True])
