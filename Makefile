@@ -9,9 +9,9 @@ MODEL := smollm2-135m-instruct
 SUDO := $(if $(filter-out 0,$(shell id -u)),sudo)
 TORCH := $(shell sed -n 's/^torch==\([^ ;]*\).*/torch==\1/p' requirements.lock)
 PIN := $(BIN)/uv pip compile --universal --python-version 3.11 --no-annotate --generate-hashes
-SBOM := requirements requirements.lock --pyproject pyproject.toml --output-reproducible --validate
-LOCKS := requirements.lock requirements-test.lock slmlab/environments/olive.txt \
-	slmlab/environments/vllm.txt
+SBOM := --pyproject pyproject.toml --output-reproducible --validate
+ENVIRONMENTS := book olive vllm
+LOCKS := requirements.lock requirements-test.lock $(ENVIRONMENTS:%=slmlab/environments/%.txt)
 
 .PHONY: help run test test-browser setup-browser lab book bench test-pack \
 	test-hub test-small-machines test-faults test-binder mutants fuzz lock sbom audit clean
@@ -38,7 +38,7 @@ help:
 	@echo "make fuzz SECONDS=3600"
 	@echo "              look for inputs from outside that break a reader, for that long"
 	@echo "make lock     pin the dependencies of pyproject.toml again"
-	@echo "make sbom     list what the course installs, build/sbom.json (CycloneDX)"
+	@echo "make sbom     list what the course installs, build/sbom*.json (CycloneDX)"
 	@echo "make audit    look for the locked packages among known vulnerabilities"
 	@echo "make clean    remove the environment and the report; the model cache stays"
 
@@ -107,15 +107,19 @@ lock: $(VENV)/.tester
 	$(PIN) pyproject.toml -o requirements.lock
 	$(PIN) pyproject.toml --extra azure --extra hub --extra test -c requirements.lock \
 		-o requirements-test.lock
-	$(PIN) --group book -o slmlab/environments/book.txt
-	$(PIN) --group olive -o slmlab/environments/olive.txt
-	$(PIN) --group vllm -o slmlab/environments/vllm.txt
+	for name in $(ENVIRONMENTS); do \
+		$(PIN) --group $$name -o slmlab/environments/$$name.txt || exit; \
+	done
 	$(BIN)/python tests/torch_hashes.py $(LOCKS)
 
-# What the course installs, as CycloneDX lists it; the program checks what it wrote by the schema.
+# What each lock installs, as CycloneDX lists it; the program checks what it wrote by the schema.
 sbom: $(VENV)/.tester
 	mkdir -p build
-	$(BIN)/cyclonedx-py $(SBOM) -o build/sbom.json
+	$(BIN)/cyclonedx-py requirements requirements.lock $(SBOM) -o build/sbom.json
+	for lock in $(filter-out requirements.lock,$(LOCKS)); do \
+		list=build/sbom-$$(basename $${lock%.*}).json; \
+		$(BIN)/cyclonedx-py requirements $$lock $(SBOM) -o $$list || exit; \
+	done
 
 audit: $(VENV)/.tester
 	$(BIN)/python tests/audit.py

@@ -648,9 +648,10 @@ def _progress(options: argparse.Namespace) -> int | None:
 
 
 def _merged(options: argparse.Namespace) -> int:
+    from slmlab.notebooks.labs import course
     from slmlab.workshop import merging
 
-    room = merging.merge(options.merge, merging.course())
+    room = merging.merge(options.merge, course())
     for sentence in room.left_out:
         _remark(sentence)
     shown = merging.without_names(room) if options.anonymous else room
@@ -674,16 +675,12 @@ def _merged(options: argparse.Namespace) -> int:
 
 
 def _own_progress(options: argparse.Namespace) -> None:
-    from slmlab.lessons import progress, questions
-    from slmlab.notebooks.labs import find_labs
+    from slmlab.lessons import progress
+    from slmlab.notebooks.labs import course
 
     blank = {"outcome": "not attempted", "attempts": 0, "last": None}
     kept = progress.read()
-    found = {
-        question.title: kept.get(question.title, blank)
-        for lab in find_labs()
-        for question in questions(lab.unit)
-    }
+    found = {title: kept.get(title, blank) for titles in course().values() for title in titles}
     if options.json:
         return _json(found)
     _table(

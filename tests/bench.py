@@ -2,8 +2,10 @@
 
 Each pair is run in turn, in each round in the other order, and each run is a process of its own.
 A ratio is ours divided by native. Times are those that the tools count themselves, so that no
-side's start or loading is in them. Memory is the most that a process had resident at once: the
-pages of the model file count, and so does our Python.
+side's start or loading is in them; only a whole command is timed by the clock, from its start to
+its end. Memory is the most that a process had resident at once: the pages of the model file count,
+and so does our Python. Where ours starts others, it is that of all of them together, looked at up
+to 50 times a second; pages that they share count in each.
 
 It needs Linux or macOS, and takes about ten minutes on two idle cores.
 """
@@ -15,7 +17,10 @@ import re
 import subprocess
 import sys
 import textwrap
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -23,6 +28,7 @@ from tempfile import TemporaryDirectory, TemporaryFile
 from typing import Any
 
 import bench_table as tables
+import psutil
 from bench_table import TYPES
 
 from slmlab import measurement
@@ -30,7 +36,7 @@ from slmlab.acquisition import fetch
 from slmlab.engines import llama_cpp_tools
 from slmlab.files import whole
 from slmlab.machine import installed_version, this_machine, usable_threads
-from slmlab.quantization import quantize
+from slmlab.quantization import llama_quantize, quantize
 
 TOOLS = ("llama-bench", "llama-perplexity", "llama-quantize")
 WORK = Path(__file__).with_name("bench_work.py")
@@ -40,11 +46,12 @@ PROMPT, DECODE, REPETITIONS, CHUNKS = 512, 128, 2, 4
 
 @dataclass(frozen=True)
 class Run:
-    """What a process said, and the most bytes it had resident at once."""
+    """What a process said, the most bytes it had resident at once, and its seconds by the clock."""
 
     out: str
     log: str
     peak_bytes: int
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +71,7 @@ class Part:
     `native` runs a tool; `work` names the function of bench_work.py that does the same, with its
     arguments. Both get the bench, a type and a new folder. `ratios` compares what the tool's run
     or runs said with what our function returned. `once` is for what no repetition changes.
+    `child` is for what our side does in a process that it starts: that script with its arguments.
     """
 
     native: Callable[[Bench, str, Path], list[Run]]
@@ -71,16 +79,21 @@ class Part:
     ratios: Callable[[list[Run], Any], dict[str, float]]
     types: Sequence[str] = TYPES
     once: bool = False
+    child: Callable[[Bench, str, Path], tuple] | None = None
 
 
-def run(*command: str | int | Path) -> Run:
+def run(*command: str | int | Path, together: bool = False) -> Run:
     """Run a process to its end; raise `CalledProcessError` if it fails.
 
-    On Linux a child's peak begins with its parent's, so this process has to stay a small one.
+    With `together`, memory is that of all processes that it starts as well. On Linux a child's peak
+    begins with its parent's, so this process has to stay a small one.
     """
-    with TemporaryFile() as out, TemporaryFile() as log:
+    with TemporaryFile() as out, TemporaryFile() as log, ThreadPoolExecutor(1) as watcher:
+        start = time.perf_counter()
         process = subprocess.Popen(list(map(str, command)), stdout=out, stderr=log)
+        watched = watcher.submit(peak_together, process.pid) if together else None
         _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - start
         process.returncode = os.waitstatus_to_exitcode(status)
         said = []
         for file in (out, log):
@@ -88,12 +101,36 @@ def run(*command: str | int | Path) -> Run:
             said.append(file.read().decode(errors="replace"))
     if process.returncode:
         raise subprocess.CalledProcessError(process.returncode, command, *said)
-    return Run(*said, usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024))
+    peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return Run(*said, max(peak, watched.result() if watched else 0), seconds)
 
 
-def ours(function: str, *arguments: str | int | Path, profile: Sequence[str] = ()) -> Run:
+def peak_together(pid: int) -> int:
+    """Watch a process to its end; return the most bytes that it and what it starts had resident."""
+    peak = 0
+    with suppress(psutil.NoSuchProcess):
+        parent = psutil.Process(pid)
+        while parent.is_running():
+            peak = max(peak, sum(map(resident, [parent, *parent.children(recursive=True)])))
+            time.sleep(0.02)
+    return peak
+
+
+def resident(process: psutil.Process) -> int:
+    """Return the bytes that a process has resident now; 0 where it has ended."""
+    with suppress(psutil.Error):
+        return process.memory_info().rss
+    return 0
+
+
+def script(function: str, *arguments: str | int | Path) -> tuple[Path, str, str]:
+    """Return bench_work.py with the arguments for which it runs a function of its own."""
+    return WORK, function, json.dumps(arguments, default=str)
+
+
+def ours(function: str, *arguments: str | int | Path, together: bool = False) -> Run:
     """Run a function of bench_work.py in a process; its result is JSON in `out`."""
-    return run(sys.executable, *profile, WORK, function, json.dumps(arguments, default=str))
+    return run(sys.executable, *script(function, *arguments), together=together)
 
 
 def native_speed(bench: Bench, kind: str, _: Path) -> list[Run]:
@@ -137,7 +174,13 @@ def native_quantising(bench: Bench, kind: str, folder: Path) -> list[Run]:
     """Run llama-quantize on the F16 file."""
     target = folder / "native.gguf"
     tool = bench.tools["llama-quantize"]
-    return [run(tool, bench.models["F16"], target, kind, bench.threads)]
+    return [run(tool, bench.models["F16"], target, kind, bench.threads, together=True)]
+
+
+def quantising_script(bench: Bench, kind: str, folder: Path) -> tuple[str | int | Path, ...]:
+    """Return the script in which our side quantises, with its arguments."""
+    target = folder / "profiled.gguf"
+    return llama_quantize.__file__, bench.models["F16"], target, kind, bench.threads, "the bench"
 
 
 PARTS = {
@@ -170,6 +213,7 @@ PARTS = {
             "quantising, seconds": 1e3 * seconds / number_after("quantize time =", native[0].out),
         },
         TYPES[1:],
+        child=quantising_script,
     ),
     "header reading": Part(
         lambda bench, kind, _: [ours("gguf_py_header", bench.models[kind])],
@@ -187,13 +231,16 @@ def compare(name: str, bench: Bench, kind: str, ours_first: bool) -> dict[str, f
     with TemporaryDirectory() as folder:
         sides = {
             "native": lambda: part.native(bench, kind, Path(folder)),
-            "ours": lambda: ours(*part.work(bench, kind, Path(folder))),
+            "ours": lambda: ours(*part.work(bench, kind, Path(folder)), together=bool(part.child)),
         }
         order = ("ours", "native") if ours_first else ("native", "ours")
         done = {side: sides[side]() for side in order}
-    native_peak = max(run.peak_bytes for run in done["native"])
-    ratios = part.ratios(done["native"], json.loads(done["ours"].out))
-    return ratios | {f"{name}, peak memory": done["ours"].peak_bytes / native_peak}
+    native, made = done["native"], done["ours"]
+    ratios = part.ratios(native, json.loads(made.out))
+    if part.child:
+        ratios[f"{name}, whole command"] = made.seconds / sum(run.seconds for run in native)
+    native_peak = max(run.peak_bytes for run in native)
+    return ratios | {f"{name}, peak memory": made.peak_bytes / native_peak}
 
 
 def number_after(words: str, said: str) -> float:
@@ -232,10 +279,15 @@ def conditions(bench: Bench, rounds: int) -> str:
 
 
 def profiled(name: str, bench: Bench, kind: str) -> str:
-    """Return the functions in which our side of a part spends its time, by cProfile."""
+    """Return the functions in which our side of a part spends its time, by cProfile.
+
+    Where our side only waits for a child, it is the child that is profiled.
+    """
+    part = PARTS[name]
     with TemporaryDirectory() as folder:
-        work = PARTS[name].work(bench, kind, Path(folder))
-        done = ours(*work, profile=("-m", "cProfile", "-s", "tottime"))
+        place = bench, kind, Path(folder)
+        work = part.child(*place) if part.child else script(*part.work(*place))
+        done = run(sys.executable, "-m", "cProfile", "-s", "tottime", *work)
     return tables.profile_section(name, kind, done.out)
 
 
@@ -248,7 +300,8 @@ def explanations(ratios: tables.Ratios, bench: Bench) -> str:
         peak = ours("nothing_loaded").peak_bytes
         found.append(
             f"## Where the memory goes\n\nBefore a model is loaded, Python with numpy, "
-            f"llama-cpp-python and slmlab takes {peak / 1e6:.0f} MB."
+            f"llama-cpp-python and slmlab takes {peak / 1e6:.0f} MB. Quantising is three processes "
+            f"of ours, one that asks, its guard and one in which llama.cpp works, against one."
         )
     return "\n\n".join(found)
 
@@ -286,6 +339,8 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", choices=[*PARTS, "import"], help="these parts alone")
     parser.add_argument("--json", action="store_true", help="the figures as JSON on stdout")
     asked = parser.parse_args()
+    if asked.rounds < 1:
+        parser.error("without a round nothing is measured; --rounds takes 1 or more")
     names = asked.only or [*PARTS, "import"]
     with TemporaryDirectory() as folder:
         bench = prepared(Path(folder) / "prose.txt")

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_the_aims_are_those_of_the_course():
         "perplexity, value": "0.9995 to 1.0005",
         "KL divergence, value": "0.99 to 1.01",
         "quantising, seconds": "at most 1.05",
+        "quantising, whole command": "none",
         "header reading, times faster": "at least 20",
     }
     assert {str(AIMS[f"{name}, peak memory"]) for name in bench.PARTS} == {"at most 1.1"}
@@ -52,6 +54,19 @@ def test_the_table_has_a_row_a_quantity_and_says_who_misses():
         "| perplexity, value | 0.9995 to 1.0005 | 1.0000 |  |  |  | yes |",
     ]
     assert tables.missed(RATIOS) == [("decode speed", "Q5_1")]
+
+
+def test_what_has_no_aim_is_shown_and_cannot_miss():
+    ratios = {"quantising, whole command": {"Q4_0": [7.0]}}
+    last = tables.table(ratios).splitlines()[-1]
+    assert last == "| quantising, whole command | none |  |  |  | 7.00 |  |"
+    assert tables.missed(ratios) == []
+
+
+def test_the_readme_shows_every_row_with_its_aim():
+    section = (TESTS.parent / "README.md").read_text("utf-8").partition("| | aim |")[2]
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|", section.partition("\n\n")[0], re.M)
+    assert rows == [(quantity, str(aim)) for quantity, aim in AIMS.items()]
 
 
 def test_rounds_are_gathered_by_quantity_and_type():
@@ -119,31 +134,55 @@ def test_every_row_that_can_miss_leads_to_a_part_that_can_be_profiled():
     assert bench.part_of("decode speed") == "speed"
 
 
+def in_a_small_process(expression):
+    """Return a value from a process as small as `make bench`: a child's peak begins with its."""
+    code = f"import bench, json, sys; print(json.dumps({expression}))"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=TESTS, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout)
+
+
 @measures_a_process
 def test_a_process_is_measured_alone():
-    """In a small process, as `make bench` is: a child's peak begins with its parent's."""
     size = 300_000_000
     room = f"room = bytearray({size}); room[::4096] = bytes(len(room[::4096])); print('out')"
-    code = (
-        "import bench, json, sys\n"
-        f"runs = [bench.run(sys.executable, '-c', code) for code in ({room!r}, '')]\n"
-        "print(json.dumps([[run.out, run.peak_bytes] for run in runs]))"
+    (said, large), (_, small) = in_a_small_process(
+        f"[[run.out, run.peak_bytes] for run in"
+        f" (bench.run(sys.executable, '-c', code) for code in ({room!r}, ''))]"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=TESTS, capture_output=True, text=True, check=True
-    )
-    (said, large), (_, small) = json.loads(done.stdout)
     assert said == "out\n"
     assert large > size > small
 
 
 @measures_a_process
-def test_a_profile_shows_our_functions_by_their_own_time():
-    done = bench.ours("importing", profile=("-m", "cProfile", "-s", "tottime"))
-    section = tables.profile_section("speed", "F16", done.out)
+def test_what_a_process_starts_counts_with_it():
+    size = 150_000_000
+    fill = f"room = bytearray({size}); room[::4096] = bytes(len(room[::4096]))"
+    child = f"import time; {fill}; time.sleep(0.5)"
+    parent = f"import subprocess, sys; {fill}; subprocess.run([sys.executable, '-c', {child!r}])"
+    alone, together = in_a_small_process(
+        f"[bench.run(sys.executable, '-c', {parent!r}, together=asked).peak_bytes"
+        f" for asked in (False, True)]"
+    )
+    assert alone < 2 * size < together
+
+
+@measures_a_process
+def test_a_profile_shows_our_functions_by_their_own_time(monkeypatch):
+    part = bench.Part(None, lambda *_: ("importing",), None)
+    monkeypatch.setitem(bench.PARTS, "speed", part)
+    section = bench.profiled("speed", None, "F16")
     assert section.startswith("## Where the time of ours goes: speed, F16\n\n```\n")
     assert "Ordered by: internal time" in section
     assert len(section.splitlines()) == tables.PROFILED + 3
+
+
+@measures_a_process
+@pytest.mark.slow
+def test_the_profile_of_quantising_is_that_of_the_process_that_quantises(f16):
+    section = bench.profiled("quantising", bench.Bench({}, {"F16": f16}, f16, 1), "Q4_0")
+    longest = section.splitlines()[5]
+    assert re.search(r"llama_quantize\.py:\d+\(main\)$", longest)
 
 
 @pytest.mark.parametrize("ours_first", [False, True])
@@ -160,12 +199,32 @@ def test_a_pair_runs_in_the_order_asked_for(monkeypatch, ours_first):
 
     part = bench.Part(native, work, lambda native, made: {"value": made / float(native[0].out)})
     monkeypatch.setitem(bench.PARTS, "speed", part)
-    monkeypatch.setattr(bench, "ours", lambda name: bench.Run("2", "", 110))
+    monkeypatch.setattr(bench, "ours", lambda name, together: bench.Run("2", "", 110))
     assert bench.compare("speed", None, "F16", ours_first) == {
         "value": 0.5,
         "speed, peak memory": 1.1,
     }
     assert order == (["ours", "native"] if ours_first else ["native", "ours"])
+
+
+def test_where_a_child_works_all_processes_count_and_the_clock_runs(monkeypatch):
+    def ours(name, together):
+        assert together
+        return bench.Run("2", "", 110, seconds=6.0)
+
+    part = bench.Part(
+        lambda *_: [bench.Run("", "", 100, seconds=4.0)],
+        lambda *_: ("importing",),
+        lambda native, made: {"value": made},
+        child=lambda *_: (),
+    )
+    monkeypatch.setitem(bench.PARTS, "quantising", part)
+    monkeypatch.setattr(bench, "ours", ours)
+    assert bench.compare("quantising", None, "Q4_0", ours_first=True) == {
+        "value": 2,
+        "quantising, whole command": 1.5,
+        "quantising, peak memory": 1.1,
+    }
 
 
 def test_what_misses_is_explained_and_the_rest_is_not(monkeypatch):
@@ -175,7 +234,7 @@ def test_what_misses_is_explained_and_the_rest_is_not(monkeypatch):
     assert bench.explanations({"decode speed": {"F16": [1.0]}}, None) == ""
     memory = bench.explanations({"speed, peak memory": {"F16": [1.2]}}, None)
     assert memory.startswith("## Where the memory goes\n\n")
-    assert memory.endswith("takes 47 MB.")
+    assert "takes 47 MB." in memory
 
 
 @pytest.mark.parametrize(("ratio", "code"), [(0.99, 0), (0.97, 1)])
@@ -192,6 +251,13 @@ def test_a_missed_aim_is_a_failed_check(monkeypatch, tmp_path, capsys, ratio, co
     assert bench.main() == code
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["rounds"] for row in rows] == [[ratio, ratio]] * 4
+
+
+def test_no_round_is_refused(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["bench.py", "--rounds", "0"])
+    with pytest.raises(SystemExit, match="2"):
+        bench.main()
+    assert "without a round nothing is measured" in capsys.readouterr().err
 
 
 def test_what_no_repetition_changes_is_run_once(monkeypatch):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from slmlab.acquisition import hub
 from slmlab.acquisition.arrival import Unavailable
-from slmlab.errors import FetchError, NotPossibleHere
+from slmlab.errors import FetchError, NotPossibleHere, first_line
 from slmlab.files import data_path
 from slmlab.tiers import breakdown, card, count_parameters, kv_cache_bytes, tier
 
@@ -179,7 +179,6 @@ def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[
     """Give the models of a registry; its listing has only names, so each is asked for."""
     try:
         from azure.ai.ml import MLClient
-        from azure.core.exceptions import AzureError
         from azure.identity import DefaultAzureCredential
     except ImportError:
         raise NotPossibleHere(
@@ -205,9 +204,8 @@ def _ask_azure(text: str, registry: str, client: "MLClient | None") -> Iterator[
                     "file_bytes": None,
                 }
                 yield _published(row, "Azure AI Foundry")
-    except (AzureError, AttributeError, TypeError, ValueError) as problem:
-        reason = str(problem).partition("\n")[0]
+    except Exception as problem:  # Microsoft's client raises whatever a strange answer leads to
         raise NotPossibleHere(
-            f"The Azure catalogue did not answer ({reason}); if you are not signed in, run "
-            f"`az login`."
+            f"The Azure catalogue did not answer as it should ({first_line(problem)}); if you are "
+            f"not signed in, run `az login`."
         ) from problem

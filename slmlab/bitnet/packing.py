@@ -1,11 +1,6 @@
 """Three-valued weights in bytes, and a product with them that needs no multiplication."""
 
-import math
-
 import numpy as np
-
-BITS_PER_VALUE = math.log2(3)
-"""What one of three equally likely values tells: 1.58 bits, hence the name BitNet b1.58."""
 
 TRITS_PER_BYTE = 5
 """3^5 = 243 combinations fit the 256 of a byte; 3^6 = 729 do not."""
@@ -16,6 +11,7 @@ _PLACES = 3 ** np.arange(TRITS_PER_BYTE)
 def pack(values: np.ndarray) -> np.ndarray:
     """Pack values of -1, 0 and +1 five to a byte, 1.6 bits each.
 
+    Three equally likely values tell log2(3) = 1.58 bits, hence the name BitNet b1.58.
     A byte is a number of five digits in base 3, the first value its last digit. `values` has
     shape (5 n,); the result is uint8 of shape (n,).
     """

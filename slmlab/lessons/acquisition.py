@@ -51,7 +51,7 @@ class LargestWithLicence(Question):
         "from slmlab.acquisition import search_models\n"
         "found = search_models(max_parameters=3.5e9, offline=True)"
     )
-    check_call = "check(answer, found)"
+    needs = ("found",)
 
     def judge(self, answer: Any, found: "DataFrame") -> None:
         """Compare with the largest row of the learner's own table that has such a licence."""

@@ -48,7 +48,7 @@ class HowManyTimes(Question):
         '    "Q4_0 · native, 1 thread": 100.0,\n'
         "}"
     )
-    check_call = "check(answer, speeds)"
+    needs = ("speeds",)
 
     def judge(self, answer: Any, speeds: Mapping[str, float]) -> None:
         """Accept the ratio of the learner's own speeds to within 2 %."""
@@ -133,7 +133,7 @@ class FirstVisit(Question):
         "in a page than on a disk."
     )
     setup = "page_bytes = 100_900_000"
-    check_call = "check(answer, page_bytes)"
+    needs = ("page_bytes",)
 
     def judge(self, answer: Any, page_bytes: float) -> None:
         """Accept the seconds to within 1 %."""

@@ -158,7 +158,7 @@ class LeastMemory(Question):
         '    "F16": {"file": 270.9e6, "peak memory": 374e6},\n'
         "}"
     )
-    check_call = "check(answer, measured)"
+    needs = ("measured",)
 
     def judge(self, answer: Any, measured: Mapping[str, Mapping[str, float]]) -> None:
         """Accept the quantisation with the least peak memory on the learner's machine."""
@@ -200,7 +200,7 @@ class Margin(Question):
         "this margin; lab 12 is about how much of it a service needs."
     )
     setup = "promised, wanted = 140.0, 5.0"
-    check_call = "check(answer, promised, wanted)"
+    needs = ("promised", "wanted")
 
     def judge(self, answer: Any, promised: float, wanted: float) -> None:
         """Accept 100 (1 - wanted / promised) to within 1 %."""

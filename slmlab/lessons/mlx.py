@@ -212,7 +212,7 @@ class HowManyTimes(Question):
         '    "llama_cpp Q4_0": (750.0, 181.0),\n'
         "}"
     )
-    check_call = "check(answer, speeds)"
+    needs = ("speeds",)
 
     def judge(self, answer: Any, speeds: Mapping[str, tuple[float, float]]) -> None:
         """Accept the ratio of the learner's own decode speeds to within 2 %."""

@@ -162,7 +162,7 @@ class Choice(Question):
         '    "INT4 in blocks": (20.0, 35.7, 104.2e6),\n'
         "}"
     )
-    check_call = "check(answer, candidates)"
+    needs = ("candidates",)
 
     def judge(self, answer: Any, candidates: Mapping[str, tuple[float, float, int]]) -> None:
         """Compare with the fastest of the learner's own candidates within the limit."""

@@ -156,7 +156,7 @@ class SwitchingCost(Question):
     )
     praise = "Right. Room for a second model, or asking them in batches, saves nearly all of it."
     setup = "load_ms = [210.0, 250.0, 230.0, 245.0, 228.0, 251.0]"
-    check_call = "check(answer, load_ms)"
+    needs = ("load_ms",)
 
     def judge(self, answer: Any, load_ms: Sequence[float]) -> None:
         """Accept the mean times 100 to within 2 %."""

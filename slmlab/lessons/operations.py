@@ -152,7 +152,7 @@ class Replicas(Question):
         "from slmlab.deployment.operations.capacity import Load\n\n"
         "best = Load(rate=2.2, latency_mean=0.6, latency_p95=1.5, running=0.66, waiting=0.7)"
     )
-    check_call = "check(answer, best)"
+    needs = ("best",)
 
     def judge(self, answer: Any, best: Load) -> None:
         """Divide the arrivals among replicas at the learner's own highest load."""

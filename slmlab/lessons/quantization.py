@@ -221,7 +221,7 @@ class Choice(Question):
         '    "Q4_0": (91.7e6, 14.3, 0.5),\n'
         "}"
     )
-    check_call = "check(answer, points)"
+    needs = ("points",)
 
     def judge(self, answer: Any, points: Mapping[str, tuple[float, float, float]]) -> None:
         """Compare with the lowest perplexity among the learner's own files that fit."""

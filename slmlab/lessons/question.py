@@ -39,8 +39,8 @@ class Question:
     """A question, its hints, its solution and the wrong answers people give.
 
     A subclass gives the texts below and `judge`. Code in `solution_code` and
-    `WrongAnswer.code` assigns `answer`; `setup` defines what the check needs besides, where
-    an answer depends on the machine (`check_call` then passes it on).
+    `WrongAnswer.code` assigns `answer`; where an answer depends on the machine, `needs`
+    names the variables that the check takes besides it, and `setup` defines them.
     """
 
     name: ClassVar[str]
@@ -50,7 +50,7 @@ class Question:
     wrong_answers: ClassVar[tuple[WrongAnswer, ...]]
     praise: ClassVar[str] = "That is right."
     setup: ClassVar[str] = ""
-    check_call: ClassVar[str] = "check(answer)"
+    needs: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self) -> None:
         self._hints_shown = 0
@@ -64,6 +64,11 @@ class Question:
     def title(self) -> str:
         """A name for the question that is unique in the course, such as `tiers.q1`."""
         return f"{self.lab}.{self.name}"
+
+    @property
+    def check_line(self) -> str:
+        """The code that checks an answer, such as `q1.check(answer, rate)`."""
+        return f"{self.name}.check({', '.join(('answer', *self.needs))})"
 
     def judge(self, answer: Any, *measured: Any) -> None:
         """Raise `Incorrect` with a message that diagnoses, or return if the answer is right."""

@@ -29,7 +29,7 @@ class _WordsThatFit(Question):
     )
     praise = "That is right: in English, a context holds fewer words than tokens."
     setup = "tokens_per_word = 1.3"
-    check_call = "check(answer, tokens_per_word)"
+    needs = ("tokens_per_word",)
 
     def judge(self, answer: float, tokens_per_word: float) -> None:
         words = number(answer, "words")
@@ -69,7 +69,7 @@ class _SecondsToAnswer(Question):
     )
     praise = "That is right. A long question can cost more than a short answer."
     setup = "prompt_rate, decode_rate = 700.0, 150.0"
-    check_call = "check(answer, prompt_rate, decode_rate)"
+    needs = ("prompt_rate", "decode_rate")
 
     def judge(self, answer: float, prompt_rate: float, decode_rate: float) -> None:
         seconds = number(answer, "seconds")

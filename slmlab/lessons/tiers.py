@@ -188,7 +188,7 @@ class UpperBound(Question):
         "Right. No program, however clever, reads the weights faster than the memory gives them."
     )
     setup = "bandwidth = 40e9\nllama_bytes = 4_661_000_000"
-    check_call = "check(answer, bandwidth, llama_bytes)"
+    needs = ("bandwidth", "llama_bytes")
 
     def judge(self, answer: Any, bandwidth: float, llama_bytes: float) -> None:
         """Compare with bandwidth divided by bytes per token, both of this machine."""

@@ -29,7 +29,7 @@ class Crossing(Question):
     )
     praise = "Right. Below it the faster single stream wins, above it the batch."
     setup = "rates = {1: 32.0, 2: 58.0, 4: 110.0, 8: 190.0, 16: 260.0}\nalone = 115.0"
-    check_call = "check(answer, rates, alone)"
+    needs = ("rates", "alone")
 
     def judge(self, answer: Any, rates: Mapping[int, float], alone: float) -> None:
         """Compare with the smallest of the learner's own numbers above llama.cpp's rate."""

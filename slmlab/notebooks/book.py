@@ -20,7 +20,7 @@ from slmlab.files import data_path, whole_folder
 from slmlab.measurement.words import quantity
 from slmlab.notebooks import glossary
 from slmlab.notebooks.execution import Execution, noted
-from slmlab.notebooks.labs import Lab, all_labs
+from slmlab.notebooks.labs import Lab, all_labs, has_tag
 from slmlab.notebooks.pages import faults
 from slmlab.notebooks.run import run
 from slmlab.show import MEASUREMENTS_MIME
@@ -57,11 +57,7 @@ def is_current(lab: Lab, report: Path) -> bool:
     if not path.exists():
         return False
     executed = nbformat.read(path, as_version=4)
-    cells = [
-        cell
-        for cell in executed.cells
-        if "injected-parameters" not in cell.metadata.get("tags", ())
-    ]
+    cells = [cell for cell in executed.cells if not has_tag(cell, "injected-parameters")]
     codes = [cell for cell in cells if cell.cell_type == "code"]
     same = [cell.source for cell in cells] == [cell.source for cell in lab.notebook().cells]
     return same and all(cell.execution_count for cell in codes) and noted(executed) is not None

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from slmlab.errors import LabError, UsageError
+from slmlab.lessons import questions
 
 if TYPE_CHECKING:
     from nbformat import NotebookNode
@@ -87,6 +88,16 @@ def full_name(name: str, known: Sequence[str]) -> str:
     near = [words[word] for word in difflib.get_close_matches(key, words)] or known
     meant = f"; did you mean {' or '.join(dict.fromkeys(near))}?" if known else "; none is here."
     raise UsageError(f"There is no lab {name!r}{meant}")
+
+
+def course() -> dict[str, list[str]]:
+    """Return the titles of the questions, such as `tiers.q1`, by the lab's name."""
+    return {lab.name: [question.title for question in questions(lab.unit)] for lab in find_labs()}
+
+
+def has_tag(cell: "NotebookNode", tag: str) -> bool:
+    """Return whether a cell of a notebook has this tag."""
+    return tag in cell.metadata.get("tags", ())
 
 
 def _read(path: Path) -> Lab:

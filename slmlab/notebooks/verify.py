@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from slmlab.errors import LabError
 from slmlab.lessons import progress, questions
 from slmlab.lessons.question import Question
-from slmlab.notebooks.labs import Lab
+from slmlab.notebooks.labs import Lab, has_tag
 from slmlab.notebooks.run import QUIETLY, execute
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def disagreements(notebook: "NotebookNode", question: Question) -> list[str]:
     """Return what the notebook says differently from the question's class, as sentences."""
     codes = [cell for cell in notebook.cells if cell.cell_type == "code"]
     prose = " ".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    answers = [cell for cell in codes if question.name in cell.metadata.get("tags", [])]
+    answers = [cell for cell in codes if has_tag(cell, question.name)]
     faults = []
     if " ".join(question.prompt.split()) not in " ".join(prose.split()):
         faults.append("The notebook does not contain the prompt.")
@@ -84,9 +84,8 @@ def disagreements(notebook: "NotebookNode", question: Question) -> list[str]:
         faults.append(f"{len(answers)} cells are tagged {question.name!r}; there must be one.")
     elif answers[0].source.partition("#")[0].strip() != _STARTER:
         faults.append(f"The answer cell must be `{_STARTER}`, with at most a comment.")
-    check = f"{question.name}.{question.check_call}"
-    if sum(cell.source.splitlines()[-1:] == [check] for cell in codes) != 1:
-        faults.append(f"There must be one cell that ends with `{check}`.")
+    if sum(cell.source.splitlines()[-1:] == [question.check_line] for cell in codes) != 1:
+        faults.append(f"There must be one cell that ends with `{question.check_line}`.")
     return faults
 
 
@@ -117,7 +116,7 @@ def _verdicts(question: Question, attempts: Sequence[str]) -> list[tuple[str, st
     from nbformat.v4 import new_code_cell, new_notebook
 
     start = f"from slmlab.lessons.{question.lab} import {question.name}\n{question.setup}"
-    check = f"_verdict = {question.name}.{question.check_call}"
+    check = f"_verdict = {question.check_line}"
     report = "(_verdict.outcome, _verdict.message)"
     cells = [new_code_cell(start)]
     cells += [new_code_cell(f"{code}\n{check}\n{report}") for code in attempts]
@@ -135,7 +134,7 @@ def _verdicts(question: Question, attempts: Sequence[str]) -> list[tuple[str, st
 
 
 def _tagged(notebook: "NotebookNode", tag: str) -> "NotebookNode":
-    return next(cell for cell in notebook.cells if tag in cell.metadata.get("tags", []))
+    return next(cell for cell in notebook.cells if has_tag(cell, tag))
 
 
 @contextmanager

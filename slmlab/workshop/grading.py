@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from slmlab.files import check_new, whole_folder
 from slmlab.lessons import questions
 from slmlab.lessons.question import Question
-from slmlab.notebooks.labs import Lab
+from slmlab.notebooks.labs import Lab, has_tag
 from slmlab.workshop.handout import blank
 
 if TYPE_CHECKING:
@@ -62,31 +62,27 @@ def nbgrader_source(lab: Lab) -> "NotebookNode":
     notebook = blank(lab)
     for question in questions(lab.unit):
         for cell in notebook.cells:
-            if question.name in cell.metadata.get("tags", ()):
+            if has_tag(cell, question.name):
                 _make_answer(cell, question)
-            elif cell.source.splitlines()[-1:] == [_check(question)]:
+            elif cell.source.splitlines()[-1:] == [question.check_line]:
                 _make_test(cell, question)
     return notebook
 
 
 def _make_answer(cell: "NotebookNode", question: Question) -> None:
     unit = cell.source.partition("#")[2].strip()
-    measured = question.check_call.removeprefix("check(answer").strip(", )")
     remarks = [f"# {unit}"] if unit else []
-    if measured:
+    if question.needs:
+        measured = ", ".join(question.needs)
         remarks.append(f"# Compute it from {measured}: the machine that marks measures anew.")
     cell.source = "\n".join([*remarks, _ANSWER.format(solution=question.solution_code)])
     cell.metadata["nbgrader"] = _metadata(f"{question.name}-answer", solution=True)
 
 
 def _make_test(cell: "NotebookNode", question: Question) -> None:
-    before = cell.source.removesuffix(_check(question))
-    cell.source = before + _CHECK.format(check=_check(question))
+    before = cell.source.removesuffix(question.check_line)
+    cell.source = before + _CHECK.format(check=question.check_line)
     cell.metadata["nbgrader"] = _metadata(question.name, grade=True, locked=True, points=1)
-
-
-def _check(question: Question) -> str:
-    return f"{question.name}.{question.check_call}"
 
 
 def _metadata(grade_id: str, **roles: Any) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from slmlab.lessons import questions
 from slmlab.lessons.question import Question
 from slmlab.measurement.record import Measurement
 from slmlab.measurement.words import origins, provenance, quantity
-from slmlab.notebooks.labs import PROFILES, Lab
+from slmlab.notebooks.labs import PROFILES, Lab, has_tag
 from slmlab.notebooks.report import measurements
 from slmlab.notebooks.verify import solved
 from slmlab.workshop.resetting import filled_in
@@ -77,7 +77,7 @@ def annotated(lab: Lab, executed: Path | None = None) -> "NotebookNode":
     """Return the solved notebook with a summary below its title and notes beside each question."""
     notebook = solutions(lab)
     for question in questions(lab.unit):
-        tagged = (question.name in cell.metadata.get("tags", ()) for cell in notebook.cells)
+        tagged = (has_tag(cell, question.name) for cell in notebook.cells)
         place = list(tagged).index(True)
         notebook.cells.insert(place, _note(question.name, _about_question(question)))
     notebook.cells.insert(1, _note("summary", _about_lab(lab, executed)))

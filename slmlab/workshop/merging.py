@@ -9,9 +9,7 @@ from typing import Any
 
 from slmlab.errors import LabError, UsageError
 from slmlab.files import from_json
-from slmlab.lessons import questions
 from slmlab.notebooks import report
-from slmlab.notebooks.labs import find_labs
 
 Course = Mapping[str, Sequence[str]]
 """The titles of the questions, such as `tiers.q1`, by the lab's name, in teaching order."""
@@ -92,11 +90,6 @@ class Room:
             correct=correct,
             attempts=sum(answer.attempts for answer in tried),
         )
-
-
-def course() -> dict[str, list[str]]:
-    """Return the titles of the questions of all labs here."""
-    return {lab.name: [question.title for question in questions(lab.unit)] for lab in find_labs()}
 
 
 def merge(named: Sequence[str], course: Course) -> Room:

@@ -5,6 +5,7 @@ import json
 import sys
 import time
 from datetime import date
+from types import SimpleNamespace
 
 import pytest
 
@@ -183,6 +184,20 @@ class TestAzure:
     def test_what_the_catalogue_leaves_out_stays_empty(self, client):
         [row] = azure_models("whisper", client=client).to_dict("records")
         assert row["context"] is None
+
+    @pytest.mark.parametrize(
+        "problem", [IndexError("index 0\nis out of range"), RecursionError("too deep")], ids=repr
+    )
+    def test_whatever_its_client_raises_is_said_in_a_sentence(self, problem, capsys):
+        def fails(**_):
+            raise problem
+
+        client = SimpleNamespace(models=SimpleNamespace(list=fails))
+        with pytest.raises(NotPossibleHere, match="did not answer as it should") as refused:
+            azure_models(offline=False, client=client)
+        assert "\n" not in str(refused.value)
+        assert set(azure_models(client=client).how) == {"recorded"}
+        assert "Shown instead: what was recorded." in capsys.readouterr().out
 
     def test_the_snapshot_says_that_it_is_recorded(self):
         found = azure_models("qwen", offline=True)

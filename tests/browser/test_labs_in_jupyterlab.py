@@ -16,7 +16,7 @@ from visitor import THEMES, Jupyter, Notebook, jupyterlab
 from slmlab.lessons import questions
 from slmlab.lessons.question import Question
 from slmlab.notebooks.execution import note
-from slmlab.notebooks.labs import Lab
+from slmlab.notebooks.labs import Lab, has_tag
 from slmlab.notebooks.report import write_report
 from slmlab.notebooks.run import LabRun
 
@@ -99,12 +99,11 @@ def run_every_cell(notebook: Notebook, lab: Lab, question: Question) -> tuple[st
     Return what the check has said each time.
     """
     cells = lab.notebook().cells
-    answer = next(i for i, it in enumerate(cells) if question.name in it.metadata.get("tags", ()))
-    check = f"{question.name}.{question.check_call}"
+    answer = next(i for i, it in enumerate(cells) if has_tag(it, question.name))
     verdicts = []
     for index, cell in enumerate(cells):
         notebook.run(index)
-        if cell.source.endswith(check):
+        if cell.source.endswith(question.check_line):
             verdicts.append(notebook.shown(index))
             for code in (question.wrong_answers[0].code, question.solution_code):
                 notebook.answer(answer, code)

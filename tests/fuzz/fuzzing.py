@@ -15,6 +15,7 @@ import sys
 import traceback
 from pathlib import Path
 from random import Random
+from typing import NoReturn
 
 import mutating
 
@@ -50,7 +51,7 @@ def main() -> int:
     told.add_argument("--here", action="store_true", help="fuzz one target in this process")
     options = told.parse_args()
     if options.here:
-        _fuzz(options.targets[0], options.seconds)
+        return _fuzz(options.targets[0], options.seconds)
     running = {target: _started(target, options.seconds) for target in options.targets}
     for process in running.values():
         process.wait()
@@ -78,7 +79,7 @@ def _row(target: str, code: int) -> list[str]:
     return [*(match[1] if match else "-" for match in found), str(findings)]
 
 
-def _fuzz(target: str, seconds: int) -> None:
+def _fuzz(target: str, seconds: int) -> NoReturn:
     import atheris
 
     with atheris.instrument_imports(include=["slmlab"]):
@@ -101,7 +102,7 @@ def _fuzz(target: str, seconds: int) -> None:
 
     limits = [*_LIMITS, f"-max_total_time={seconds}", f"-artifact_prefix={home}/findings/"]
     atheris.Setup([target, *limits, str(home / "corpus")], one_input, custom_mutator=mutator)
-    atheris.Fuzz()
+    atheris.Fuzz()  # which ends this process itself
 
 
 def _keep(folder: Path, data: bytes, problem: Exception) -> None:

@@ -53,6 +53,12 @@ def test_no_answer_at_all_is_not_attempted(half):
     assert half.check().outcome == "not attempted"
 
 
+def test_the_check_takes_the_answer_and_what_the_question_needs(half):
+    assert half.check_line == "q1.check(answer)"
+    needy = type("Needy", (Half,), {"needs": ("speeds", "best")})()
+    assert needy.check_line == "q1.check(answer, speeds, best)"
+
+
 def test_an_answer_is_checked_against_what_was_measured(half):
     assert half.check(10, 20).outcome == "correct"
     assert half.check(4, 20).outcome == "incorrect"

@@ -41,7 +41,7 @@ def attempt(question, code):
     names = {question.name: question}
     exec(question.setup, names)
     exec(code, names)
-    return eval(f"{question.name}.{question.check_call}", names)
+    return eval(question.check_line, names)
 
 
 @every_question
@@ -86,7 +86,7 @@ def test_junk_is_told_apart_and_never_correct(question):
         names = {question.name: question}
         exec(question.setup, names)
         names["answer"] = junk
-        verdict = eval(f"{question.name}.{question.check_call}", names)
+        verdict = eval(question.check_line, names)
         assert verdict.outcome == "incorrect", (junk, verdict)
 
 

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from slmlab.lessons import questions
-from slmlab.notebooks.labs import all_labs
+from slmlab.notebooks.labs import all_labs, has_tag
 
 LABS = all_labs()
 NOTEBOOKS = {lab.name: lab.notebook() for lab in LABS}
@@ -19,6 +19,14 @@ INSTALLS = re.compile(
     r"\b(pip|conda|apt|subprocess|os\.system|get_ipython|sys\.path|run_line_magic)\b"
 )
 RANDOM_ID = re.compile(r"[0-9a-f]{6,}")
+LOADS = re.compile(r"(engines|llama_cpp)\.load|measurement\.(speed|perplexity|kl_divergence)")
+LOADED_AGAIN = {
+    "llama_cpp": {
+        "files['F16']": "for other sequences, another context, or another type of KV cache",
+        "files['Q4_0']": "for one sequence, and for eight",
+    },
+    "bitnet": {"path": "which names random weights the second time"},
+}
 
 every_lab = pytest.mark.parametrize("lab", LABS, ids=lambda lab: lab.name)
 
@@ -67,7 +75,7 @@ def test_its_cells_have_names_that_are_unique_and_mean_something(lab):
 
 @every_lab
 def test_one_cell_holds_the_parameters(lab):
-    [cell] = [cell for cell in cells(lab, "code") if "parameters" in cell.metadata.get("tags", [])]
+    [cell] = [cell for cell in cells(lab, "code") if has_tag(cell, "parameters")]
     assigned = {
         node.targets[0].id: node.value.value
         for node in ast.parse(cell.source).body
@@ -83,6 +91,20 @@ def test_its_code_is_plain_python_that_installs_nothing(lab):
         assert not INSTALLS.search(cell.source), cell.id
         ast.parse(cell.source)
         assert cell.source.strip(), f"{cell.id} is empty"
+
+
+@every_lab
+def test_it_loads_no_model_twice_without_need(lab):
+    """A model as the code names it; a widget is optional, and may load one for itself."""
+    loaded = [
+        ast.unparse(call.args[0])
+        for cell in cells(lab, "code")
+        if not cell.id.startswith("widget-")
+        for call in ast.walk(ast.parse(cell.source))
+        if isinstance(call, ast.Call) and LOADS.fullmatch(ast.unparse(call.func))
+    ]
+    twice = {model for model in loaded if loaded.count(model) > 1}
+    assert twice == LOADED_AGAIN.get(lab.unit, {}).keys()
 
 
 @every_lab

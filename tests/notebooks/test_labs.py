@@ -1,9 +1,10 @@
 """A lab is found by any name a person would use."""
 
 import pytest
+from nbformat.v4 import new_code_cell
 
 from slmlab.errors import LabError, UsageError
-from slmlab.notebooks.labs import all_labs, find_labs
+from slmlab.notebooks.labs import all_labs, course, find_labs, has_tag
 
 
 @pytest.mark.parametrize(
@@ -49,3 +50,15 @@ def test_every_lab_says_what_it_needs():
     for lab in all_labs():
         assert lab.title and lab.memory_bytes > 0 and lab.time_limit_seconds > 0, lab.name
         assert lab.minutes["quick"] <= lab.minutes["standard"], lab.name
+
+
+def test_the_course_is_the_questions_of_each_lab_in_teaching_order():
+    titles = course()
+    assert list(titles) == [lab.name for lab in all_labs()]
+    assert titles["00_start_here"] == ["start_here.q1", "start_here.q2"]
+
+
+def test_a_cell_has_the_tags_that_its_metadata_names():
+    assert has_tag(new_code_cell(metadata={"tags": ["a", "q1"]}), "q1")
+    assert not has_tag(new_code_cell(metadata={"tags": ["q10"]}), "q1")
+    assert not has_tag(new_code_cell(), "q1")

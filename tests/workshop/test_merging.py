@@ -10,7 +10,8 @@ from slmlab.cli import main
 from slmlab.errors import LabError, UsageError
 from slmlab.lessons import progress
 from slmlab.lessons.question import Verdict
-from slmlab.workshop.merging import course, merge, without_names, write_page
+from slmlab.notebooks.labs import course
+from slmlab.workshop.merging import merge, without_names, write_page
 
 COURSE = {"00_start_here": ["start_here.q1", "start_here.q2"], "01_tiers": ["tiers.q1"]}
 
