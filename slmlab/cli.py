@@ -581,11 +581,12 @@ def _mirror(options: argparse.Namespace) -> None:
 
 
 def _pack(options: argparse.Namespace) -> None:
+    from slmlab import tiers
     from slmlab.workshop import packing
 
     made = packing.pack(
         options.out,
-        options.models or [packing.DEFAULT_MODEL],
+        options.models or [tiers.DEFAULT_MODEL],
         options.platforms,
         options.pythons,
         options.archive,

@@ -16,6 +16,7 @@ from slmlab.errors import LabError
 from slmlab.lessons import progress
 from slmlab.lessons.question import Verdict
 from slmlab.notebooks.verify import Proof
+from slmlab.tiers import DEFAULT_MODEL
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_pack_ends_with_its_path(slmlab, tmp_path, monkeypatch):
     )
     assert (code, out) == (0, f"{tmp_path / 'stick.zip'}\n")
     assert "Beware." in err
-    models, texts = [packing.DEFAULT_MODEL], {"gemma-3-270m": Path("terms.txt")}
+    models, texts = [DEFAULT_MODEL], {"gemma-3-270m": Path("terms.txt")}
     assert asked == [tmp_path / "stick", models, (), ["3.12"], True, False, texts]
 
 

@@ -30,11 +30,9 @@ from slmlab.environments.guarded import finish
 from slmlab.errors import NotPossibleHere
 from slmlab.files import check_new, check_room, sha256, unpack, whole, whole_folder
 from slmlab.notebooks.labs import LABS, all_labs
-from slmlab.tiers import card
+from slmlab.tiers import DEFAULT_MODEL, card
 from slmlab.workshop import licences, wheelhouse
 from slmlab.workshop.handout import blank
-
-DEFAULT_MODEL = "smollm2-135m-instruct"
 
 _DOWNLOADS = ((source_tree, "03", "MIT"), (wllama.fetch, "11", "MIT"))
 """What labs would download besides models, the first lab that does, and its licence."""

@@ -10,7 +10,7 @@ from nbformat.v4 import new_code_cell
 from slmlab.deployment import browser
 from slmlab.measurement import measured, recorded
 from slmlab.notebooks.book import write_book
-from slmlab.notebooks.labs import find_labs
+from slmlab.notebooks.labs import course, find_labs
 from slmlab.quantization import quantize
 from slmlab.selection import brief, decide
 from slmlab.selection.dossier import Talk, write
@@ -83,7 +83,7 @@ def test_the_page_of_a_room(page, tmp_path):
         (tmp_path / f"{name}.json").write_text(json.dumps({"tiers.q1": answer}), "utf-8")
     (tmp_path / "cleo.json").write_text("{}", "utf-8")
     (tmp_path / "dan.json").write_text("damaged", "utf-8")
-    room = merging.merge([str(tmp_path)], merging.course())
+    room = merging.merge([str(tmp_path)], course())
     assert len(room.learners) == 3 and room.left_out and room.stopping()
     merging.write_page(room, tmp_path / "room.html")
     page.goto((tmp_path / "room.html").as_uri())

@@ -195,8 +195,8 @@ class TestAHandOut:
             *("wheels/first-1.0-py3-none-any.whl", "wheels/hatchling-1.0-py3-none-any.whl"),
             *("wheels/editables-1.0-py3-none-any.whl",),
             *("wheels/llama_cpp_python-0.3.36-py3-none-any.whl",),
-            f"cache/models/{packing.DEFAULT_MODEL}/tiny.gguf",
-            f"cache/models/{packing.DEFAULT_MODEL}/model.json",
+            f"cache/models/{tiers.DEFAULT_MODEL}/tiny.gguf",
+            f"cache/models/{tiers.DEFAULT_MODEL}/model.json",
             "cache/converter-1/convert.py",
             *("licences/first-1.0.txt", "licences/hatchling-1.0.txt", "licences/models.txt"),
             *("licences/editables-1.0.txt", "licences/llama_cpp_python-0.3.36.txt"),
@@ -216,7 +216,7 @@ class TestAHandOut:
         wheel = packed.path / "wheels/first-1.0-py3-none-any.whl"
         assert parts[wheel.name]["bytes"] == wheel.stat().st_size
         assert parts[wheel.name]["licence"] == "MIT"
-        assert parts[packing.DEFAULT_MODEL]["licence"] == "Apache-2.0"
+        assert parts[tiers.DEFAULT_MODEL]["licence"] == "Apache-2.0"
         assert parts["converter-1"]["licence"] == "BSD-3-Clause"
         beside = [packed.path / name for name in ("README.txt", "CONTENTS.txt", "manifest.json")]
         beside += [packed.path / "SHA256SUMS", packed.path / "install.py"]
@@ -359,8 +359,8 @@ class TestInstalling:
         asked = subprocess.run([python, "-c", check], capture_output=True, text=True, cwd=tmp_path)
         assert asked.stdout.strip() == str(home / "slmlab/files.py"), asked.stderr
         assert names(cache) == {
-            f"models/{packing.DEFAULT_MODEL}/tiny.gguf",
-            f"models/{packing.DEFAULT_MODEL}/model.json",
+            f"models/{tiers.DEFAULT_MODEL}/tiny.gguf",
+            f"models/{tiers.DEFAULT_MODEL}/model.json",
             "converter-1/convert.py",
         }
         assert (home / ".pristine/labs/00_start_here.ipynb").is_file()
@@ -415,7 +415,7 @@ class TestFillingTheCache:
         return installer
 
     def test_leaves_out_what_has_to_be_accepted(self, installer, tmp_path, capsys):
-        folder = f"models/{packing.DEFAULT_MODEL}"
+        folder = f"models/{tiers.DEFAULT_MODEL}"
         items = [{"folder": folder, "read": "licences/gemma-3-270m.txt"}]
         installer.fill_cache(items, accept=False)
         terms = installer.HERE / "licences/gemma-3-270m.txt"
