@@ -242,7 +242,7 @@ def _doctor(options: argparse.Namespace) -> int | None:
     _remark(str(facts))
     _table(
         ("lab", "here", ">minutes", "why"),
-        [(check.lab, check.status, f"{check.minutes:.1f}", check.why) for check in checks],
+        [(check.lab, check.status, check.minutes_in_words, check.why) for check in checks],
     )
 
 
@@ -250,12 +250,12 @@ def _against(options: argparse.Namespace) -> int:
     from slmlab import doctor
 
     found = doctor.against(options.against, doctor.doctor())
-    close = sum(one.is_close for one in found)
     if options.json:
+        close = sum(one.is_close for one in found)
         _json({"labs": [asdict(one) for one in found], "close": close})
     else:
         _table(
-            ("lab", ">estimated minutes", ">measured", "within 30 %"),
+            ("lab", ">estimated minutes", ">measured", f"within {100 * doctor.CLOSE:.0f} %"),
             [
                 (
                     one.lab,
@@ -266,7 +266,7 @@ def _against(options: argparse.Namespace) -> int:
                 for one in found
             ],
         )
-    return int(4 * close < 3 * len(found))
+    return int(not doctor.is_reliable(found))
 
 
 def _models(options: argparse.Namespace) -> None:

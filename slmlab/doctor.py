@@ -19,9 +19,8 @@ from slmlab.files import cache_path, free_bytes, from_json
 from slmlab.measurement import Measurement
 from slmlab.notebooks.labs import Lab, find_labs
 
-Status = Literal["runs", "runs smaller", "recorded"]
+Status = Literal["runs", "runs smaller", "recorded", "not here"]
 
-MODEL = "smollm2-135m-instruct"
 MODEL_BYTES = 98_362_432
 
 PATIENCE_MINUTES = 20.0
@@ -33,12 +32,12 @@ _REFERENCE = {
     "versions": {"llama-cpp-python": "0.3.36"},
     "date": "2026-11-22",
 }
-REFERENCE_DECODE = Measurement(MODEL, "decode speed", 115.0, "tokens/s", **_REFERENCE)
+REFERENCE_DECODE = Measurement(tiers.DEFAULT_MODEL, "decode speed", 115.0, "tokens/s", **_REFERENCE)
 REFERENCE_BANDWIDTH = Measurement("memory", "read bandwidth", 31.0e9, "bytes/s", **_REFERENCE)
 """Speeds of the machine on which the minutes in the labs' metadata were taken."""
 
 _REFERENCE_CORES = 2
-_SHARED = 0.2
+_ONE_CORE_PENALTY = 0.2
 """How much longer a lab takes on one core than on two, as a share; writing tokens does not show it,
 for that waits for memory. Recorded on 2026-11-22 with eight labs in a pod of one CPU: the longer of
 their CPU time and of their time on two idle cores is, on average, 1.2 times the latter."""
@@ -49,21 +48,30 @@ _BANDWIDTH_BYTES = 2**29
 CLOSE = 0.3
 """How far from what was measured an estimate may lie, as a share of it."""
 
+CLOSE_SHARE = 0.75
+"""Share of the estimates that have to be close for the doctor to be believed."""
+
 
 @dataclass(frozen=True)
 class LabCheck:
     """What one lab does here.
 
-    It `runs`, it `runs smaller` (only its quick profile is worth waiting for), or it shows what
-    was `recorded` elsewhere for what it cannot measure here. `why` is one sentence. `minutes` is
-    the machine's time for the quick profile, or for what is left of it beside what was recorded;
-    0.0 where nobody measured that.
+    It `runs`, it `runs smaller` (only its quick profile is worth waiting for), it shows what was
+    `recorded` elsewhere for what it cannot measure here, or it is `not here`: it does not run at
+    all. `why` says so in a sentence or two. `minutes` is the machine's time for the quick profile,
+    the making of environments included, or for what is left of it beside what was recorded; None
+    where the lab does not run.
     """
 
     lab: str
     status: Status
     why: str
-    minutes: float
+    minutes: float | None
+
+    @property
+    def minutes_in_words(self) -> str:
+        """The minutes to a tenth, as they are printed, or "-" where there are none."""
+        return "-" if self.minutes is None else f"{self.minutes:.1f}"
 
 
 @dataclass(frozen=True)
@@ -71,12 +79,13 @@ class Facts:
     """What the answer depends on.
 
     `memory_bytes` and `disk_bytes` are free now, the latter where the cache is; `cores` are those
-    that may be used at once, `features` the processor's instructions that matter to engines;
-    `engines` are those that run here, environments among them, and `models` those here already;
-    `download_bytes` is what the model still needs there, `environment_bytes` what each
-    environment that is not ready needs; `engine_problems` and `server_problems` say of each
-    engine and server that cannot run why; `slowness` is this machine's time divided by the
-    reference machine's, and `pace` says in a sentence how that was found.
+    that may be used at once; `engines` are those that run here, environments among them, and
+    `models` those here already; `download_bytes` is what the model still needs there,
+    `environment_bytes` what each environment that is not ready needs; `engine_problems` and
+    `server_problems` say of each engine and server that cannot run why; `slowness` is this
+    machine's time divided by the reference machine's, and `pace` says in a sentence how that was
+    found. `features` are the processor's instructions that make engines faster, for information
+    only: where a server cannot do without one, that is among its problems.
     """
 
     memory_bytes: int
@@ -137,7 +146,8 @@ def report() -> dict[str, Any]:
 def against(report: Path, checks: Sequence[LabCheck]) -> list[Comparison]:
     """Compare estimates with what the labs took whose executed notebooks are in a report's folder.
 
-    Those that passed with the quick profile count, and that the doctor had an estimate of. Raises
+    Those that passed with the quick profile count, and that the doctor had an estimate of. Where
+    the run made an environment, that took its time, and is in no estimate made afterwards. Raises
     `UsageError` where there are none.
     """
     minutes = {check.lab: check.minutes for check in checks if check.minutes}
@@ -148,6 +158,11 @@ def against(report: Path, checks: Sequence[LabCheck]) -> list[Comparison]:
             f"{report} has no labs that ran here with the quick profile; run `slmlab run` first."
         )
     return found
+
+
+def is_reliable(found: Sequence[Comparison]) -> bool:
+    """Return whether at least `CLOSE_SHARE` of the estimates are close."""
+    return sum(one.is_close for one in found) >= CLOSE_SHARE * len(found)
 
 
 def _minutes(executed: Path) -> float | None:
@@ -163,7 +178,7 @@ def _minutes(executed: Path) -> float | None:
 
 def look() -> Facts:
     """Find out what matters about this machine, in seconds."""
-    here, model = machine.this_machine(), cached(MODEL)
+    here, model = machine.this_machine(), cached(tiers.DEFAULT_MODEL)
     rows = engines.overview()
     lacking = {row["name"]: row["why_not"] for row in rows if not row["runs"]}
     slowness, pace = _slowness(model.path if model and "llama_cpp" not in lacking else None)
@@ -193,18 +208,35 @@ def _server_problems() -> dict[str, str]:
 
 def _check(lab: Lab, facts: Facts) -> LabCheck:
     if obstacle := _obstacle(lab, facts):
-        left = round(lab.minutes.get("recorded", 0.0) * facts.slowness, 1)
+        if not lab.has_recorded:
+            return LabCheck(lab.name, "not here", obstacle, None)
+        left = lab.minutes["recorded"] * facts.slowness
         return LabCheck(lab.name, "recorded", obstacle, left)
-    quick = round(lab.minutes["quick"] * facts.slowness, 1)
+    quick = lab.minutes["quick"] * facts.slowness + _making_minutes(lab, facts)
     standard = lab.minutes["standard"] * facts.slowness
+    first = _what_comes_first(lab, facts)
     if standard > PATIENCE_MINUTES:
         why = f"The standard profile would take about {standard:.0f} minutes; keep to quick."
-        return LabCheck(lab.name, "runs smaller", why, quick)
-    why = f"Everything it needs is here; the standard profile takes about {standard:.1f} minutes."
-    if missing := _missing(lab, facts):
-        parts = [f"{what}, {bytes / 1e6:,.0f} MB" for what, bytes in missing.items()]
-        why = f"It first fetches {' and '.join(parts)}."
-    return LabCheck(lab.name, "runs", why, quick)
+        return LabCheck(lab.name, "runs smaller", f"{why} {first}".rstrip(), quick)
+    here = f"Everything it needs is here; the standard profile takes about {standard:.1f} minutes."
+    return LabCheck(lab.name, "runs", first or here, quick)
+
+
+def _what_comes_first(lab: Lab, facts: Facts) -> str:
+    """Return in a sentence what a lab brings here before it begins; empty where that is nothing."""
+    parts = [f"{what}, {bytes / 1e6:,.0f} MB" for what, bytes in _missing(lab, facts).items()]
+    making = _making_minutes(lab, facts)
+    long = f"; about {making:.0f} of its minutes go into making that environment" if making else ""
+    return f"It first fetches {' and '.join(parts)}{long}." if parts else ""
+
+
+def _making_minutes(lab: Lab, facts: Facts) -> float:
+    """Return what making the environments takes that a lab needs and that are not ready.
+
+    It is the network's time more than the machine's, so slowness does not count.
+    """
+    missing = facts.environment_bytes.keys() & set(lab.needs_environments)
+    return sum(environments.RECIPES[name].minutes for name in missing)
 
 
 def _missing(lab: Lab, facts: Facts) -> dict[str, int]:
@@ -248,7 +280,7 @@ def _slowness(model: Path | None) -> tuple[float, str]:
         ratio, pace = _writing(model) if model else _reading()
     except NotPossibleHere as problem:
         return 1.0, f"Minutes are those of the reference machine, untested: {problem}"
-    alone = 1 + _SHARED * max(0, _REFERENCE_CORES / machine.usable_threads() - 1)
+    alone = 1 + _ONE_CORE_PENALTY * max(0, _REFERENCE_CORES / machine.usable_threads() - 1)
     if alone > 1:
         pace += f" With one core, a lab takes {alone:.1f} times as long as with two."
     return alone * ratio, pace

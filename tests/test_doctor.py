@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from slmlab import doctor
+from slmlab import doctor, environments
 from slmlab.cli import main
 from slmlab.errors import UsageError
 from slmlab.notebooks.labs import Lab
+from slmlab.tiers import DEFAULT_MODEL
 
 GOOD = doctor.Facts(
     memory_bytes=8_000_000_000,
@@ -23,15 +24,19 @@ GOOD = doctor.Facts(
     cores=2,
     features=(),
     engines=(),
-    models=(doctor.MODEL,),
+    models=(DEFAULT_MODEL,),
 )
+
+
+PLAIN = {"quick": 1.0, "standard": 6.0}
+WITH_RECORDED = {**PLAIN, "recorded": 0.4}
 
 
 def lab(**changes) -> Lab:
     plain = Lab(
         path=Path("03_quantization.ipynb"),
         title="Quantization",
-        minutes={"quick": 1.0, "standard": 6.0},
+        minutes=PLAIN,
         time_limit_seconds=300,
         memory_bytes=1_200_000_000,
         needs_model=True,
@@ -77,30 +82,47 @@ def test_a_model_that_is_not_here_yet_is_announced():
         ({"engine_problems": {"llama_cpp": "it is not installed"}}, "but it is not installed"),
     ],
 )
-def test_what_is_missing_is_named_and_the_lab_is_recorded(lack, words):
-    said = check(replace(GOOD, **lack), lab())
-    assert (said.status, said.minutes) == ("recorded", 0.0)
+@pytest.mark.parametrize(("minutes", "status"), [(PLAIN, "not here"), (WITH_RECORDED, "recorded")])
+def test_what_is_missing_is_named(lack, words, minutes, status):
+    said = check(replace(GOOD, **lack), lab(minutes=minutes))
+    assert said.status == status
     assert words in said.why
     assert said.why.endswith(".")
 
 
 def test_what_was_recorded_takes_its_time_too():
     few = replace(GOOD, memory_bytes=10**9, slowness=2.0)
-    shown = lab(minutes={"quick": 1.0, "standard": 6.0, "recorded": 0.4})
-    assert (check(few, shown).status, check(few, shown).minutes) == ("recorded", 0.8)
+    said = check(few, lab(minutes=WITH_RECORDED))
+    assert (said.status, said.minutes) == ("recorded", 0.8)
+
+
+def test_a_lab_that_does_not_run_and_has_nothing_recorded_takes_no_minutes():
+    said = check(replace(GOOD, memory_bytes=10**9), lab())
+    assert (said.status, said.minutes, said.minutes_in_words) == ("not here", None, "-")
+
+
+def test_on_a_machine_with_1_gb_only_labs_with_something_recorded_are_recorded():
+    said = {one.lab: one for one in doctor.doctor(replace(GOOD, memory_bytes=10**9))}
+    assert {name for name, one in said.items() if one.status == "recorded"} == {
+        "05_olive",
+        "09_vllm",
+        "11_browser",
+    }
+    assert said["03_quantization"].status == "not here"
+    assert said["00_start_here"].status == "runs"
 
 
 def test_a_disk_too_small_for_what_the_lab_makes_is_said():
     nearly_full = replace(GOOD, disk_bytes=150_000_000)
     said = check(nearly_full, lab(disk_bytes=600_000_000))
-    assert said.status == "recorded"
+    assert said.status == "not here"
     assert "600 MB of disk for what it makes, and 150 MB is free" in said.why
 
 
 def test_a_server_that_cannot_run_leaves_what_was_recorded():
     why = "vLLM needs 6 GB of free memory."
     small = replace(GOOD, server_problems={"vllm": why})
-    said = check(small, lab(needs_servers=("vllm",)))
+    said = check(small, lab(minutes=WITH_RECORDED, needs_servers=("vllm",)))
     assert (said.status, said.why) == ("recorded", why)
     assert check(small, lab(needs_servers=("llama_cpp",))).status == "runs"
 
@@ -116,7 +138,7 @@ def test_an_engine_is_missed_only_where_it_is_needed():
     on_windows = replace(GOOD, engine_problems={"mlx": "MLX does not exist for Windows"})
     said = check(on_windows, lab(needs_engines=("transformers", "mlx")))
     assert (said.status, said.why) == (
-        "recorded",
+        "not here",
         "It runs a model, but MLX does not exist for Windows.",
     )
     assert check(on_windows, lab(needs_engines=("transformers",))).status == "runs"
@@ -126,13 +148,31 @@ def test_an_environment_that_is_not_here_yet_is_announced():
     without = replace(GOOD, download_bytes=98_000_000, environment_bytes={"olive": 2_700_000_000})
     said = check(without, lab(needs_environments=("olive",)))
     assert said.status == "runs"
-    assert said.why == "It first fetches the model, 98 MB and the olive environment, 2,700 MB."
+    assert said.why == (
+        "It first fetches the model, 98 MB and the olive environment, 2,700 MB; "
+        "about 3 of its minutes go into making that environment."
+    )
     assert "olive" not in check(without, lab()).why
+
+
+def test_making_an_environment_takes_its_minutes_at_the_pace_of_the_network():
+    slow = replace(GOOD, slowness=2.0, environment_bytes={"olive": 2_700_000_000})
+    making = environments.RECIPES["olive"].minutes
+    assert check(slow, lab(needs_environments=("olive",))).minutes == 2.0 + making
+    assert check(slow, lab()).minutes == 2.0
+    ready = replace(slow, environment_bytes={})
+    assert check(ready, lab(needs_environments=("olive",))).minutes == 2.0
+
+
+def test_a_slow_machine_says_too_what_is_fetched_first():
+    said = check(replace(GOOD, slowness=4.0, download_bytes=98_000_000), lab())
+    assert said.status == "runs smaller"
+    assert said.why.endswith("keep to quick. It first fetches the model, 98 MB.")
 
 
 def test_a_disk_too_small_for_the_environment_is_said():
     full = replace(GOOD, disk_bytes=10**9, environment_bytes={"olive": 2_700_000_000})
-    said = check(full, lab(needs_environments=("olive",)))
+    said = check(full, lab(minutes=WITH_RECORDED, needs_environments=("olive",)))
     assert said.status == "recorded"
     assert "2,700 MB of disk for the olive environment, and 1,000 MB is free" in said.why
     assert check(full, lab()).status == "runs"
@@ -194,12 +234,12 @@ def executed(folder, name, minutes, profile="quick", exception=None):
 CHECKS = [
     doctor.LabCheck("03_quantization", "runs", "", 1.2),
     doctor.LabCheck("04_llama_cpp", "runs smaller", "", 1.4),
-    doctor.LabCheck("05_olive", "recorded", "", 0.0),
+    doctor.LabCheck("07_bitnet", "not here", "", None),
 ]
 
 
 def test_estimates_are_compared_with_what_a_run_took(tmp_path):
-    for name in ("03_quantization", "04_llama_cpp", "05_olive", "06_mlx"):
+    for name in ("03_quantization", "04_llama_cpp", "07_bitnet", "06_mlx"):
         executed(tmp_path, name, minutes=1.0)
     found = doctor.against(tmp_path, CHECKS)
     assert [(one.lab, one.estimated, one.measured) for one in found] == [
@@ -207,6 +247,20 @@ def test_estimates_are_compared_with_what_a_run_took(tmp_path):
         ("04_llama_cpp", 1.4, 1.0),
     ]
     assert [one.is_close for one in found] == [True, False]
+
+
+def test_an_estimate_of_seconds_is_compared_as_it_is(tmp_path):
+    executed(tmp_path, "03_quantization", minutes=0.04)
+    short = check(replace(GOOD, slowness=0.04), lab())
+    [found] = doctor.against(tmp_path, [short])
+    assert (found.estimated, found.is_close) == (0.04, True)
+    assert short.minutes_in_words == "0.0"
+
+
+@pytest.mark.parametrize(("close", "reliable"), [(3, True), (2, False)])
+def test_three_quarters_of_the_estimates_have_to_be_close(close, reliable):
+    right, wrong = doctor.Comparison("01_tiers", 1.0, 1.0), doctor.Comparison("01_tiers", 2.0, 1.0)
+    assert doctor.is_reliable([right] * close + [wrong] * (4 - close)) is reliable
 
 
 @pytest.mark.parametrize("otherwise", [{"profile": "full"}, {"exception": True}])
@@ -236,6 +290,19 @@ def test_the_report_names_every_lab_and_is_plain_json(tmp_path, monkeypatch):
     assert {"00_start_here"} <= {lab["lab"] for lab in report["labs"]}
     for lab in report["labs"]:
         assert list(lab) == ["lab", "status", "why", "minutes"]
+
+
+def test_minutes_that_are_not_are_null_in_json_and_a_dash_in_the_table(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path))
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 10**8)
+    assert main(["doctor", "--json"]) == 0
+    labs = {lab["lab"]: lab for lab in json.loads(capsys.readouterr().out)["labs"]}
+    assert (labs["07_bitnet"]["status"], labs["07_bitnet"]["minutes"]) == ("not here", None)
+    assert main(["doctor"]) == 0
+    [row] = [row for row in capsys.readouterr().out.splitlines() if row.startswith("07_bitnet")]
+    assert row.split()[:4] == ["07_bitnet", "not", "here", "-"]
 
 
 @pytest.mark.slow

@@ -20,12 +20,13 @@ import nbformat
 import pytest
 
 from slmlab import machine
+from slmlab.errors import NotPossibleHere
 from slmlab.notebooks.labs import all_labs
 from slmlab.notebooks.report import measurements
 
 ROOT = Path(__file__).parents[1]
 SLMLAB = Path(sys.executable).with_name("slmlab")
-POD, LAPTOP = 2_000_000_000, 4_000_000_000
+TINY, POD, LAPTOP = 700_000_000, 2_000_000_000, 4_000_000_000
 CHEAP = ("02_acquisition", "09_vllm")
 RECORDED = ("05_olive", "09_vllm", "11_browser")
 LABS = [lab.name for lab in all_labs() if os.environ.get("ALL_LABS") or lab.name in CHEAP]
@@ -129,10 +130,16 @@ def doctors_answer(small: SmallMachine) -> dict:
     return json.loads(done.stdout)
 
 
-def recorded_for(said: dict) -> dict[str, str]:
-    """Return why each lab would show recorded numbers; the disk, which no cgroup limits, aside."""
-    recorded = {lab["lab"]: lab["why"] for lab in said["labs"] if lab["status"] == "recorded"}
-    return {lab: why for lab, why in recorded.items() if "MB of disk for" not in why}
+def kept_from_running(said: dict) -> dict[str, str]:
+    """Return the status of each lab that something keeps from running, besides a full disk.
+
+    No cgroup limits the disk.
+    """
+    return {
+        lab["lab"]: lab["status"]
+        for lab in said["labs"]
+        if lab["status"] in ("recorded", "not here") and "MB of disk for" not in lab["why"]
+    }
 
 
 def test_pages_of_files_leave_the_memory_of_a_cgroup_free(tmp_path):
@@ -162,7 +169,7 @@ def test_the_doctor_sees_a_binder_pod_and_not_its_host(pod):
     labs = {lab["lab"]: lab for lab in said["labs"]}
     assert said["machine"]["cores"] == 1
     assert said["machine"]["memory_bytes"] <= POD
-    assert recorded_for(said).keys() == set(RECORDED)
+    assert kept_from_running(said) == dict.fromkeys(RECORDED, "recorded")
     assert "GB of free memory" in labs["05_olive"]["why"]
     assert "With one core, a lab takes" in said["machine"]["free"]["pace"]
     assert all(lab["minutes"] > 0 for lab in labs.values())
@@ -174,7 +181,16 @@ def test_the_doctor_sees_a_laptop_of_4_gb(tmp_path):
         said = doctors_answer(SmallMachine(groups, tmp_path))
     assert said["machine"]["memory_bytes"] <= LAPTOP
     assert said["machine"]["free"]["models"] == []
-    assert list(recorded_for(said)) == ["09_vllm", "11_browser"]
+    assert kept_from_running(said) == dict.fromkeys(("09_vllm", "11_browser"), "recorded")
+
+
+@pytest.mark.slow
+def test_a_lab_that_a_machine_cannot_hold_is_refused_in_a_sentence(cache, tmp_path):
+    with cgroups(TINY) as groups:
+        done = SmallMachine(groups, cache).run(SLMLAB, "run", "07", "--out", tmp_path)
+    assert done.returncode == NotPossibleHere.exit_code, done.stderr
+    assert "07_bitnet: not possible here after" in done.stderr
+    assert "07_bitnet needs about 1.5 GB of memory and 0." in done.stderr
 
 
 @pytest.mark.slow

@@ -19,7 +19,7 @@ from slmlab.deployment.metrics import total
 from slmlab.deployment.server import HOST, Launch, Server
 from slmlab.environments import Environment
 from slmlab.errors import UsageError
-from slmlab.machine import available_memory_bytes
+from slmlab.machine import available_memory_bytes, this_machine
 from slmlab.measurement import Measurement, measured
 from slmlab.quantization import file_bytes, huggingface_form
 from slmlab.tiers import ModelCard, kv_cache_bytes
@@ -91,6 +91,12 @@ def why_not() -> str | None:
         return (
             "vLLM's build for CPUs is made for Linux; use a Linux machine, or WSL on Windows, to "
             "run it yourself."
+        )
+    here = this_machine()
+    if here.architecture == "x86_64" and "avx2" not in here.features:
+        return (
+            "vLLM is compiled for processors with AVX2, and this one has no such instructions; use "
+            "a newer machine."
         )
     free = available_memory_bytes()
     if free < NEEDED_BYTES:

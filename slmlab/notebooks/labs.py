@@ -47,6 +47,11 @@ class Lab:
         """The package's room and module of questions with this lab's name: `quantization`."""
         return self.name.partition("_")[2]
 
+    @property
+    def has_recorded(self) -> bool:
+        """Whether it shows what was recorded, and goes on, where this machine cannot measure."""
+        return "recorded" in self.minutes
+
     def time_limit(self, profile: str) -> float | None:
         """Return the seconds the lab may take; a full run takes as long as it needs."""
         if profile == "full":

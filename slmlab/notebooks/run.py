@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from slmlab.errors import NotPossibleHere, UsageError
 from slmlab.files import whole
+from slmlab.machine import check_memory
 from slmlab.notebooks.execution import note
 from slmlab.notebooks.labs import PROFILES, Lab
 
@@ -28,7 +29,8 @@ RunVerdict = Literal["passed", "not possible here", "failed", "timed out", "kern
 class LabRun:
     """How one lab went; `message` says in a sentence why it did not pass.
 
-    `notebook` is the executed notebook, up to the cell that failed.
+    `notebook` is the executed notebook, up to the cell that failed; of a lab that was refused, as
+    it was.
     """
 
     lab: Lab
@@ -76,8 +78,17 @@ def run(labs: Sequence[Lab], out: Path, profile: str = "quick", **parameters: An
 def execute(
     lab: Lab, notebook: "NotebookNode", out: Path, profile: str = "quick", **parameters: Any
 ) -> LabRun:
-    """Execute one notebook in a fresh kernel, in an empty folder, and write it whole to `out`."""
+    """Execute one notebook in a fresh kernel, in an empty folder, and write it whole to `out`.
+
+    Where memory is too small for the lab, and it has nothing recorded, no kernel is started.
+    """
+    import nbformat
+
     started = time.monotonic()
+    if refusal := _refusal(lab):
+        with whole(out) as aside:
+            nbformat.write(notebook, aside)
+        return LabRun(lab, "not possible here", time.monotonic() - started, refusal, out)
     note(notebook, lab, profile)
     limit = lab.time_limit(profile)
     watch = _Watch(deadline=limit and started + limit)
@@ -91,6 +102,17 @@ def execute(
         with whole(out) as aside:
             shutil.copyfile(executed, aside)
     return LabRun(lab, verdict, time.monotonic() - started, message, out)
+
+
+def _refusal(lab: Lab) -> str | None:
+    """Return why a lab cannot begin here: it would run out of memory, and has no way around."""
+    if lab.has_recorded:
+        return None
+    try:
+        check_memory(lab.memory_bytes, lab.name)
+    except NotPossibleHere as problem:
+        return str(problem)
+    return None
 
 
 def _papermill(

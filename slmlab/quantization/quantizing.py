@@ -13,7 +13,7 @@ from slmlab.acquisition import trust
 from slmlab.environments.guarded import finish, last_words
 from slmlab.errors import InvalidModelFile, QuantizationError
 from slmlab.files import cache_path, kept_as, locked, sha256, whole
-from slmlab.machine import usable_threads
+from slmlab.machine import check_memory, usable_threads
 from slmlab.quantization import llama_quantize
 from slmlab.quantization.convert import as_gguf
 from slmlab.quantization.disk import blame_disk, prepare
@@ -45,7 +45,8 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     Files go to the folder `out`, or to the cache. A file that the same llama.cpp made from the
     same source is used again, in the cache also one of another name: each names the SHA-256 of its
     source in its metadata. Raises `UsageError` for an unknown type, `InvalidModelFile` for a source
-    that is no model, `NoRoom` on a full disk, and `QuantizationError` where llama.cpp refuses.
+    that is no model, `NoRoom` on a full disk, `NotPossibleHere` where memory is too small, and
+    `QuantizationError` where llama.cpp refuses.
     """
     types = [known(type) for type in types]
     source = as_gguf(Path(source))
@@ -65,7 +66,7 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
         made_from = f"{digest} {type} {version('llama-cpp-python')}"
         seconds = 0.0
         if not (reused := _says_made_from(path) == made_from):
-            prepare(path, 0 if path.exists() else _size(header, type))
+            _foresee(source, header, type, path)
             with locked(path):
                 if not (reused := _says_made_from(path) == made_from):
                     seconds = _make(source, type, path, made_from)
@@ -75,11 +76,13 @@ def quantize(source: Path, types: Sequence[str], out: Path | None = None) -> lis
     return made
 
 
-def _size(header: gguf.Header, type: str) -> int:
+def _foresee(source: Path, header: gguf.Header, type: str, path: Path) -> None:
+    """Check the disk for the file, and memory for each tensor in float32 and quantised."""
     types = tensor_types(((tensor.name, tensor.shape) for tensor in header.tensors), type)
-    return header.data_offset + sum(
-        gguf.tensor_bytes(types[tensor.name], tensor.shape) for tensor in header.tensors
-    )
+    sizes = [gguf.tensor_bytes(types[tensor.name], tensor.shape) for tensor in header.tensors]
+    prepare(path, 0 if path.exists() else header.data_offset + sum(sizes))
+    held = (4 * tensor.elements + size for tensor, size in zip(header.tensors, sizes, strict=True))
+    check_memory(max(held, default=0), f"Quantising {source.name}")
 
 
 def _says_made_from(path: Path) -> object:

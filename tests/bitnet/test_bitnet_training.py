@@ -9,6 +9,7 @@ import torch
 from slmlab.bitnet import checkpoint, corpus, train
 from slmlab.bitnet.model import ARCHITECTURE, CONTEXT, Model
 from slmlab.bitnet.ternary import ternary
+from slmlab.errors import NotPossibleHere
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +40,15 @@ def test_the_loss_falls(tokens, is_ternary):
     run = trainer(tokens, steps=10, is_ternary=is_ternary)
     losses = [run.advance() for _ in range(10)]
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_memory_that_training_takes_is_foreseen(tokens, monkeypatch):
+    monkeypatch.setattr(train, "BATCH", 8)
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 300_000_000)
+    with pytest.raises(NotPossibleHere, match=r"^Training needs about 0\.3 GB of memory"):
+        trainer(tokens)
+    monkeypatch.setattr(train, "BATCH", 2)
+    assert trainer(tokens).step == 0
 
 
 def test_three_values_move_while_it_trains(tokens):

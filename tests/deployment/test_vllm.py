@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from slmlab import environments, tiers
+from slmlab import environments, machine, tiers
 from slmlab.deployment import load, metrics, serve, vllm
 from slmlab.deployment.server import Launch, start
 from slmlab.errors import NotPossibleHere, ServerFailed, UsageError
@@ -48,6 +49,22 @@ def test_with_too_little_memory_it_is_not_started(monkeypatch):
     monkeypatch.setattr(vllm, "available_memory_bytes", lambda: 5_900_000_000)
     with pytest.raises(NotPossibleHere, match=r"needs 6 GB of free memory and 5\.9 GB are free"):
         serve("vllm", "smollm2-135m-instruct")
+
+
+def test_a_processor_that_is_too_old_is_refused(monkeypatch):
+    old = replace(machine.this_machine(), architecture="x86_64", features=())
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(vllm, "this_machine", lambda: old)
+    assert "processors with AVX2, and this one has no such instructions" in vllm.why_not()
+
+
+@pytest.mark.parametrize(("architecture", "features"), [("x86_64", ("avx2",)), ("aarch64", ())])
+def test_what_matters_is_avx2_and_only_on_x86(monkeypatch, architecture, features):
+    fit = replace(machine.this_machine(), architecture=architecture, features=features)
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(vllm, "this_machine", lambda: fit)
+    monkeypatch.setattr(vllm, "available_memory_bytes", lambda: vllm.NEEDED_BYTES)
+    assert vllm.why_not() is None
 
 
 def test_the_cache_is_ordered_in_whole_blocks(command):

@@ -46,6 +46,23 @@ def test_a_lab_that_this_machine_cannot_run_has_not_failed(lab, run_one, error):
     assert (done.verdict, done.message) == ("not possible here", "No Metal.")
 
 
+def test_a_lab_that_memory_is_too_small_for_is_not_begun(lab, run_one, tmp_path, monkeypatch):
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 10**8 - 1)
+    begun = tmp_path / "begun"
+    done = run_one(lab(f"open({str(begun)!r}, 'w')"))
+    assert done.verdict == "not possible here"
+    assert done.message.startswith("07_tiny needs about 0.1 GB of memory and 0.1 GB are free; ")
+    assert not begun.exists()
+    assert nbformat.read(done.notebook, as_version=4) == done.lab.notebook()
+
+
+def test_a_lab_with_something_recorded_goes_on_with_it(lab, run_one, monkeypatch):
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: 0)
+    shown = lab("print('recorded')")
+    shown.minutes["recorded"] = 0.5
+    assert outputs(run_one(shown)) == "recorded\n"
+
+
 @pytest.mark.parametrize(
     ("verdicts", "code"),
     [

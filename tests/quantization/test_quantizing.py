@@ -4,8 +4,15 @@ import shutil
 from collections import namedtuple
 
 import pytest
+from toy_model import WIDTH, toy
 
-from slmlab.errors import InvalidModelFile, NoRoom, QuantizationError, UsageError
+from slmlab.errors import (
+    InvalidModelFile,
+    NoRoom,
+    NotPossibleHere,
+    QuantizationError,
+    UsageError,
+)
 from slmlab.gguf import inspect, read_header
 from slmlab.quantization import disk, quantize, quantizing
 
@@ -129,6 +136,18 @@ def test_folder_that_cannot_be_made_is_refused(smollm2, tmp_path):
     (tmp_path / "file").touch()
     with pytest.raises(QuantizationError, match="cannot be made"):
         quantize(smollm2, ["Q4_0"], tmp_path / "file" / "folder")
+
+
+def test_memory_for_the_largest_tensor_in_float32_and_quantised_is_foreseen(tmp_path, monkeypatch):
+    source = toy(tmp_path / "toy.gguf")
+    needed = 4 * WIDTH**2 + 2 * WIDTH**2
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: needed - 1)
+    with pytest.raises(NotPossibleHere, match=r"Quantising toy\.gguf needs about"):
+        quantize(source, ["F16"], tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: needed)
+    [made] = quantize(source, ["F16"], tmp_path / "out")
+    assert made.path.is_file()
 
 
 def test_a_disk_that_filled_up_is_why_a_file_could_not_be_written(tmp_path, monkeypatch):
