@@ -31,6 +31,12 @@ _RUN = """async scope => {
             node.failureSummary.replaceAll(/\\s+/g, ' ')));
 }"""
 
+_SETTLED = """async () => {
+    await new Promise(requestAnimationFrame);
+    const fading = document.getAnimations().filter(it => it instanceof CSSTransition);
+    await Promise.allSettled(fading.map(it => it.finished));
+}"""
+
 
 def fetch() -> Path:
     """Return axe-core's script, fetched once (0.7 MB) and then kept in the cache.
@@ -63,6 +69,7 @@ def violations_in_light_and_dark(page: "Page") -> list[str]:
     found = []
     for scheme in ("light", "dark"):
         page.emulate_media(color_scheme=scheme)
+        page.evaluate(_SETTLED)  # no colours on their way from one scheme to the other
         found += [f"{scheme}: {violation}" for violation in violations(page)]
     return found
 
