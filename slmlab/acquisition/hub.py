@@ -7,7 +7,6 @@ at a 503, and takes more bytes than were promised.
 """
 
 import os
-import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 _SILENCE = 10.0  # seconds after which a Hub that sends nothing is asked again
-_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def endpoint() -> str:
@@ -62,8 +60,8 @@ def online(seconds: float = 3.0) -> bool:
 def download(model: ModelCard, folder: Path, offline: bool | None) -> Arrival:
     """Bring the card's GGUF file into `folder`, going on where an earlier call was broken off.
 
-    The hash to expect is the one on the card, else the one in the Hub's metadata. `offline` is
-    `fetch`'s. Raises `Unavailable` where the Hub cannot give that file.
+    `offline` is `fetch`'s. Raises `Unavailable` where the Hub cannot give the file that has the
+    card's hash.
     """
     if not (model.gguf_repository and model.gguf_file):
         raise Unavailable(
@@ -85,12 +83,13 @@ def _download(model: ModelCard, folder: Path) -> Arrival:
     about = partial(HfApi(endpoint=endpoint()).model_info, files_metadata=True, timeout=_SILENCE)
     info = patiently(partial(about, model.gguf_repository))
     offered = {file.rfilename: file.lfs for file in info.siblings or ()}.get(model.gguf_file)
-    if offered is None or offered.sha256 != (model.wheel_sha256 or offered.sha256):
-        raise Unavailable(f"{model.gguf_repository} on the Hub does not hold the expected file")
-    if not _SHA256.fullmatch(offered.sha256):  # it becomes the name of a folder
-        raise Unavailable(f"{model.gguf_repository} on the Hub gives no usable hash")
+    if offered is None or offered.sha256 != model.sha256:
+        raise Unavailable(
+            f"{model.gguf_repository} on the Hub does not hold the file with the card's SHA-256 "
+            f"(`hf download {model.gguf_repository}` brings what it holds)"
+        )
 
-    part = folder / offered.sha256 / Path(model.gguf_file).name
+    part = folder / model.sha256 / Path(model.gguf_file).name
     part.parent.mkdir(exist_ok=True)
     address = hf_hub_url(
         model.gguf_repository, model.gguf_file, revision=info.sha, endpoint=endpoint()
@@ -101,7 +100,7 @@ def _download(model: ModelCard, folder: Path) -> Arrival:
         check_room(offered.size - file.tell(), folder, "The download")
         _receive(address, file, offered.size)
     source = f"{model.gguf_repository} on the Hugging Face Hub, revision {info.sha[:7]}"
-    return Arrival(part, offered.sha256, source)
+    return Arrival(part, source)
 
 
 def _receive(address: str, file: BinaryIO, size: int) -> None:

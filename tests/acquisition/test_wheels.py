@@ -16,7 +16,7 @@ from slmlab.acquisition.arrival import Unavailable
 from slmlab.errors import NoRoom
 from slmlab.tiers import card
 
-MODEL = replace(card("smollm2-135m-instruct"), wheels=("tiny-model==1.0",), wheel_sha256="0" * 64)
+MODEL = replace(card("smollm2-135m-instruct"), wheels=("tiny-model==1.0",), sha256="0" * 64)
 
 
 def wheel(path, files):

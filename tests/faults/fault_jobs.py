@@ -84,7 +84,7 @@ class FetchFromHub(_Fetch):
         name="tiny",
         title="Tiny",
         wheels=(),
-        wheel_sha256="",
+        sha256=hashlib.sha256(CONTENT).hexdigest(),
         gguf_repository=REPOSITORY,
         gguf_file="tiny.gguf",
     )
@@ -98,7 +98,6 @@ class FetchFromWheel(_Fetch):
     model = replace(
         FetchFromHub.model,
         wheels=("tiny-model==1.0",),
-        wheel_sha256=hashlib.sha256(CONTENT).hexdigest(),
         gguf_repository=None,
         gguf_file=None,
     )

@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import re
 import tempfile
 from dataclasses import replace
 from pathlib import Path
@@ -32,7 +31,7 @@ _MODEL = replace(
     card("smollm2-135m-instruct"),
     gguf_repository="someone/tiny",
     gguf_file="tiny.gguf",
-    wheel_sha256="",
+    sha256=_DIGEST,
 )
 
 
@@ -125,7 +124,6 @@ def _download() -> None:
     try:
         arrival = hub.download(_MODEL, _FOLDER, offline=False)
         assert arrival.path.is_relative_to(_FOLDER)
-        assert re.fullmatch("[0-9a-f]{64}", arrival.sha256)  # `fetch` compares it with the file's
     finally:
         for path in sorted(_HOME.rglob("*"), reverse=True):
             assert path in (_FOLDER, _FOLDER.parent) or path.is_relative_to(_FOLDER)

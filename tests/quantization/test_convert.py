@@ -9,10 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from toy_model import toy
 
 from slmlab import cache
 from slmlab.engines import llama_cpp
-from slmlab.errors import InvalidModelFile, QuantizationError, UsageError
+from slmlab.errors import InvalidModelFile, NotPossibleHere, QuantizationError, UsageError
 from slmlab.files import lock_file
 from slmlab.gguf import Array, inspect, read_header
 from slmlab.measurement import text
@@ -220,6 +221,18 @@ def test_weights_of_an_unknown_type_are_refused(tmp_path):
     path = without_tensors(tmp_path / "empty.gguf", "llama")
     with pytest.raises(UsageError, match="'int8'; choose float32, bfloat16, float16"):
         to_huggingface(path, tmp_path / "new", "int8")
+
+
+def test_memory_for_the_file_and_its_weights_is_foreseen(tmp_path, monkeypatch):
+    path = toy(tmp_path / "toy.gguf")
+    needed = path.stat().st_size + 4 * sum(tensor.elements for tensor in read_header(path).tensors)
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: needed - 1)
+    with pytest.raises(NotPossibleHere, match=r"Converting toy\.gguf needs about"):
+        to_huggingface(path, tmp_path / "new", "float32")
+    assert not (tmp_path / "new").exists()
+    monkeypatch.setattr("slmlab.machine.available_memory_bytes", lambda: needed)
+    monkeypatch.setattr(convert, "_save", lambda path, folder, dtype: folder.mkdir())
+    assert to_huggingface(path, tmp_path / "new", "float32").is_dir()
 
 
 @pytest.mark.slow
