@@ -1,10 +1,12 @@
 """A Hub that stalls, cuts, lies, redirects or is busy: bounded waiting, one sentence, success."""
 
+import hashlib
 import os
 import re
 import socket
 import time
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
@@ -29,7 +31,8 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    monkeypatch.setattr(fetching, "card", lambda name: FetchFromHub.model)
+    model = replace(FetchFromHub.model, sha256=hashlib.sha256(CONTENT).hexdigest())
+    monkeypatch.setattr(fetching, "card", lambda name: model)
     monkeypatch.setattr(hub, "_SILENCE", 1.0)
 
 
