@@ -1,7 +1,6 @@
 """The cache: `cache`, `cache prune`, and a remark for commands that may have overfilled it."""
 
-import argparse
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 
 from slmlab.cli.arguments import Work, add_json
 from slmlab.cli.printing import print_json, print_table, remark
@@ -16,7 +15,7 @@ def cache(parser: ArgumentParser) -> Work:
         "prune", help="remove what was used longest ago, and nothing that is in use"
     )
     prune.set_defaults(command=_prune)
-    prune.add_argument("--json", action="store_true", default=argparse.SUPPRESS, help="print JSON")
+    prune.add_argument("--json", action="store_true", default=SUPPRESS, help="print JSON")
     what = prune.add_mutually_exclusive_group()
     what.add_argument("names", metavar="NAME", nargs="*", default=[], help="from `slmlab cache`")
     what.add_argument("--to", metavar="SIZE", help="such as 20GB (default: $SLMLAB_CACHE_LIMIT)")
