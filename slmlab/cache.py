@@ -10,11 +10,14 @@ import re
 import shutil
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from stat import S_ISDIR
+from typing import Any
 
 import filelock
 
@@ -43,6 +46,11 @@ class Item:
     used_by: tuple[int, ...]
     leftover: bool
 
+    @property
+    def last_used_utc(self) -> str:
+        """The time of `last_used` to the second, as ISO 8601 writes it."""
+        return datetime.fromtimestamp(self.last_used, UTC).isoformat(timespec="seconds")
+
 
 @dataclass(frozen=True)
 class Pruned:
@@ -51,6 +59,20 @@ class Pruned:
     removed: tuple[Item, ...]
     in_use: tuple[Item, ...]
     bytes_left: int
+
+    @property
+    def bytes_freed(self) -> int:
+        """The bytes of what was removed."""
+        return sum(item.bytes for item in self.removed)
+
+    def as_data(self) -> dict[str, Any]:
+        """Return it as plain data: what `slmlab cache prune --json` prints."""
+        return {
+            "removed": [item.name for item in self.removed],
+            "in_use": [item.name for item in self.in_use],
+            "removed_bytes": self.bytes_freed,
+            "bytes": self.bytes_left,
+        }
 
 
 def limit() -> int | None:
@@ -83,6 +105,26 @@ def items() -> list[Item]:
             used = marks.read(root)
     found = (_item(path, root, used) for path in _entries(root))
     return sorted(filter(None, found), key=lambda item: item.name)
+
+
+def kinds(items: Sequence[Item]) -> Counter[str]:
+    """Return the bytes that the items of each kind hold."""
+    held = Counter()
+    for item in items:
+        held[item.kind] += item.bytes
+    return held
+
+
+def as_data(items: Sequence[Item], limit: int | None) -> dict[str, Any]:
+    """Return items and what they hold as plain data: what `slmlab cache --json` prints."""
+    held = kinds(items)
+    return {
+        "path": str(cache_path()),
+        "bytes": held.total(),
+        "limit_bytes": limit,
+        "kinds": held,
+        "items": [asdict(item) | {"last_used": item.last_used_utc} for item in items],
+    }
 
 
 def excess() -> int:

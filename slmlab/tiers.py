@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from math import prod
-from typing import Literal
+from typing import Any, Literal
 
 from slmlab.errors import UnknownModel
 from slmlab.files import data_path
@@ -92,6 +92,23 @@ class ModelCard:
     gguf_file: str | None = None
     sha256: str = ""
     wheels: tuple[str, ...] = ()
+
+    def as_data(self) -> dict[str, Any]:
+        """Return the card and its tier as plain data: what `slmlab models --json` prints."""
+        return {
+            "name": self.name,
+            "title": self.title,
+            "family": self.family,
+            "parameters": self.parameters,
+            "context": self.context,
+            "licence": self.licence,
+            "languages": self.languages,
+            "tier": tier(self.parameters),
+            "licence_must_be_accepted": self.licence_must_be_accepted,
+            "repository": self.repository,
+            "source": self.source,
+            "note": self.note,
+        }
 
 
 @cache

@@ -60,6 +60,11 @@ def test_subcommands_exist(page, capsys):
         assert stop.value.code == 0, command
 
 
+def test_the_table_of_commands_has_every_subcommand():
+    told = {row.split()[1] for row in first_column(section("Commands"))}
+    assert told == {command.__name__ for command in cli.COMMANDS}
+
+
 def test_options_in_the_table_of_commands_exist(capsys):
     for row in first_column(section("Commands")):
         command = re.findall(r" ([a-z]+)", row.partition("[")[0])

@@ -2,8 +2,9 @@
 
 import json
 import warnings
+from collections.abc import Iterable
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from slmlab.errors import SlmlabError
 from slmlab.files import from_json, locked, progress_file, whole
@@ -29,6 +30,16 @@ def read() -> dict[str, dict[str, str | int]]:
         }
     except (OSError, ArithmeticError, ValueError, TypeError, KeyError, AttributeError):
         return {}
+
+
+def standing(titles: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Return what `read` has of each question, or that it is `not attempted`; plain data.
+
+    It is what `slmlab progress --json` prints of the course's questions.
+    """
+    blank = {"outcome": "not attempted", "attempts": 0, "last": None}
+    kept = read()
+    return {title: kept.get(title, blank) for title in titles}
 
 
 def remember(verdict: "Verdict") -> None:

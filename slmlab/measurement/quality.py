@@ -38,6 +38,10 @@ class Perplexity:
     context: int
     seconds: float
 
+    def as_data(self) -> dict[str, float]:
+        """Return it as plain data: what `slmlab measure --perplexity --json` prints."""
+        return {"perplexity": self.value, "perplexity_stderr": self.stderr}
+
 
 @dataclass(frozen=True)
 class Divergence:
@@ -56,6 +60,16 @@ class Divergence:
     tokens_scored: int
     chunks: int
     context: int
+
+    def as_data(self) -> dict[str, float]:
+        """Return it as plain data: what `slmlab measure --against --json` prints."""
+        return {
+            "kl_divergence_mean": self.mean,
+            "kl_divergence_stderr": self.stderr,
+            "kl_divergence_median": self.median,
+            "kl_divergence_percentile_99": self.percentile_99,
+            "same_top_token": self.same_top_token,
+        }
 
 
 def perplexity(

@@ -34,6 +34,17 @@ class Speed:
     repetitions: int
     threads: int
 
+    def as_data(self) -> dict[str, float]:
+        """Return it as plain data: what `slmlab measure --speed --json` prints."""
+        return {
+            "prompt_tokens_per_second": self.prompt_tokens_per_second,
+            "prompt_spread_tokens_per_second": self.prompt_spread,
+            "decode_tokens_per_second": self.decode_tokens_per_second,
+            "decode_spread_tokens_per_second": self.decode_spread,
+            "seconds_to_first_token": self.seconds_to_first_token,
+            "threads": self.threads,
+        }
+
 
 def speed(
     path: Path,

@@ -3,7 +3,7 @@
 from slmlab.sweeping.plan import Plan, read_plan
 from slmlab.sweeping.results import Result, finished, read_result
 from slmlab.sweeping.running import Sweep, sweep
-from slmlab.sweeping.summary import SweepRow, disagreements, summary
+from slmlab.sweeping.summary import SweepRow, as_data, disagreements, summary
 from slmlab.sweeping.task import Task
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Sweep",
     "SweepRow",
     "Task",
+    "as_data",
     "disagreements",
     "finished",
     "read_plan",

@@ -2,12 +2,14 @@
 
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 from slmlab.machine import this_machine
 from slmlab.measurement import Measurement
 from slmlab.measurement.words import quantity
 from slmlab.sweeping.results import Result
+from slmlab.sweeping.running import Sweep
 from slmlab.sweeping.task import Task
 
 _TOLERANCE = {"size": 0.0, "perplexity": 1e-3}
@@ -56,6 +58,22 @@ def summary(results: Sequence[Result]) -> list[SweepRow]:
 def disagreements(results: Sequence[Result]) -> list[str]:
     """Return a sentence for each quantity that no machine decides and that differs all the same."""
     return [_sentence(group) for group in _groups(results) if not _agree(group)]
+
+
+def as_data(found: Sweep) -> dict[str, Any]:
+    """Return a sweep with its summary as plain data: what `slmlab sweep --json` prints."""
+    return {
+        "finished": len(found.finished),
+        "done_before": found.done_before,
+        "failed": [
+            asdict(one.task) | {"id": one.task.id, "why": one.failure} for one in found.failed
+        ],
+        "disagreements": disagreements(found.finished),
+        "rows": [
+            asdict(row.task) | asdict(row.number) | {"machines": row.machines}
+            for row in summary(found.finished)
+        ],
+    }
 
 
 _Group = list[tuple[Result, Measurement]]

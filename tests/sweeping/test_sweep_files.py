@@ -28,7 +28,7 @@ def test_the_small_plan_has_eight_tasks():
 
 def test_what_the_job_starts_is_a_sweep_of_a_plan_that_is_here():
     program, *arguments = shlex.split(JOB["spec"]["entrypoint"])
-    options = cli._parser().parse_args(arguments)
+    options = cli.parser().parse_args(arguments)
     assert (program, options.ray) == ("slmlab", "auto")
     assert data_path("sweeps", options.plan.name).is_file()
 

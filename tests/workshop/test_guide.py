@@ -53,7 +53,7 @@ def test_labs_come_in_teaching_order(name, minutes, text):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_is_understood(command):
-    options = cli._parser().parse_args(shlex.split(command)[1:])
+    options = cli.parser().parse_args(shlex.split(command)[1:])
     assert callable(options.command)
 
 
