@@ -2,6 +2,7 @@
 
 import shlex
 
+import jsonschema
 import yaml
 from kubernetes_validate import validate
 
@@ -31,6 +32,32 @@ def test_what_the_job_starts_is_a_sweep_of_a_plan_that_is_here():
     options = cli.parser().parse_args(arguments)
     assert (program, options.ray) == ("slmlab", "auto")
     assert data_path("sweeps", options.plan.name).is_file()
+
+
+def test_its_fields_are_those_of_kuberay():
+    """As `ray-operator/apis/ray/v1/rayjob_types.go` and `raycluster_types.go` have them.
+
+    Read in KubeRay at commits 0057210ed5a9 and 026f143324c0; without what is not used here.
+    """
+    text, number = {"type": "string"}, {"type": "integer"}
+    pods = {"rayStartParams": {"type": "object", "additionalProperties": text}, "template": {}}
+    replicas = dict.fromkeys(["replicas", "minReplicas", "maxReplicas"], number)
+    worker = _fields(pods | {"groupName": text} | replicas)
+    workers = {"type": "array", "items": worker}
+    cluster = {"rayVersion": text, "headGroupSpec": _fields(pods), "workerGroupSpecs": workers}
+    job = {"entrypoint": text, "shutdownAfterJobFinishes": {"type": "boolean"}}
+    assert (JOB["apiVersion"], JOB["kind"]) == ("ray.io/v1", "RayJob")
+    jsonschema.validate(JOB["spec"], _fields(job | {"rayClusterSpec": _fields(cluster)}))
+
+
+def _fields(types: dict[str, dict]) -> dict:
+    required = list(types)
+    return {
+        "type": "object",
+        "properties": types,
+        "required": required,
+        "additionalProperties": False,
+    }
 
 
 def test_its_parts_keep_to_the_schemas_of_kubernetes():
