@@ -171,7 +171,8 @@ def _executed(labs: Sequence[Lab]) -> str:
         notebook = lab.notebook()
         done, seconds = noted(notebook), quantity(notebook.metadata.papermill.duration)
         title = f"[{lab.title}](labs/{lab.path.name})"
-        rows.append(f"| {title} | {done.date} | {done.profile} | {done.machine} | {seconds} |")
+        date = f'<span class="text-nowrap">{done.date}</span>'
+        rows.append(f"| {title} | {date} | {done.profile} | {done.machine} | {seconds} |")
     return "\n".join([*rows, ""])
 
 
