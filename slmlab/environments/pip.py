@@ -32,8 +32,8 @@ _TROUBLES = {
     "Exceeded 30 redirects": "the package index redirects without end",
     "[Cc]onnection (broken|interrupted)|Max retries exceeded|Read timed out|"
     "confirming the ssl certificate": "pip could not reach a package index",
-    r"requirement (\S+) .*\(from versions: none\)": r"no package index gives \1, or it cannot "
-    "answer now",
+    r"requirement (\S+) .*\(from versions: none\)": r"No matching distribution found for "
+    r"\1, or the package index cannot answer now",
 }
 """What is wrong with the package index where the log of a pip, old or new, shows a sign of it."""
 

@@ -25,7 +25,7 @@ def test_it_is_the_pip_of_our_python_and_knows_its_options(tmp_path):
     done = pip.run(["download", "--dest", tmp_path, "--no-index", "no-such-package"], tmp_path)
     assert done.returncode == 1
     assert pip.why(1, done.stderr) == (
-        "no package index gives no-such-package, or it cannot answer now"
+        "No matching distribution found for no-such-package, or the package index cannot answer now"
     )
 
 

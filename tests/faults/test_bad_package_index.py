@@ -176,7 +176,7 @@ def name_another_hash(handler):
 
 
 UNREACHABLE = "pip could not reach a package index"
-NOT_GIVEN = "no package index gives .*, or it cannot answer now"
+NOT_GIVEN = "No matching distribution found for .*, or the package index cannot answer now"
 DAMAGED = "is not the one that was promised, or was damaged on the way"
 BUSY = "the package index is too busy"
 WAITING = "keeps pip waiting for more than 3 s"
