@@ -112,14 +112,13 @@ def _end_idle(guard: int, idle: float, over: threading.Event) -> None:
     """End what a guard has started once it has been idle for so many seconds, unless it is over."""
     import psutil
 
-    worked, since = {}, time.monotonic()
-    while not over.wait(idle / 10):
+    worked, quiet = {}, 0
+    while not over.wait(idle / 10):  # counted, for a clock may go on while a laptop sleeps
         with suppress(psutil.Error):
             started = psutil.Process(guard).children(recursive=True)
             now = {process.pid: process.cpu_times()[:2] for process in started}
-            if now != worked:
-                worked, since = now, time.monotonic()
-            elif time.monotonic() - since > idle:
+            worked, quiet = now, quiet + 1 if now == worked else 0
+            if quiet >= 10:
                 for process in started:
                     process.terminate()
 
