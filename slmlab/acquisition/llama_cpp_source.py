@@ -63,8 +63,7 @@ def _download(version: str, folder: Path) -> Path:
     if done.returncode or not packages:
         raise FetchError(
             f"pip could not download the source of {PACKAGE} {version} "
-            f"({pip.why(done.returncode, done.stderr)}); connect to a network, or name another "
-            f"package index in PIP_INDEX_URL."
+            f"({pip.why(done.returncode, done.stderr)}); {pip.ELSEWHERE}."
         )
     if sha256(packages[0]) != SHA256[version]:
         raise VerificationError(

@@ -2,20 +2,22 @@
 
 import base64
 import hashlib
-import http.client
 import os
 import re
 import shutil
 import subprocess
-import urllib.request
+from functools import partial
 from pathlib import Path
 
+from slmlab.acquisition.arrival import Unavailable
+from slmlab.acquisition.patience import patiently
 from slmlab.environments.guarded import finish
-from slmlab.errors import FetchError, VerificationError
+from slmlab.errors import FetchError, VerificationError, first_line
 
 _VARIABLES = ("npm_config_registry", "NPM_CONFIG_REGISTRY")
 _PUBLIC = "https://registry.npmjs.org/"
 _LARGEST_DOWNLOAD = 20_000_000
+_SILENCE = 10.0  # seconds after which a registry that sends nothing is asked again
 _IN_NPMRC = re.compile(r"^\s*registry\s*=\s*[\"']?(https?://[^\s\"']+)", re.MULTILINE)
 
 
@@ -68,15 +70,35 @@ def _said_by_npm() -> str | None:
 
 
 def _get(address: str, name: str, source: str) -> bytes:
+    import httpx2
+
     try:
-        with urllib.request.urlopen(address, timeout=60) as answer:
-            package, missing = answer.read(_LARGEST_DOWNLOAD), answer.length
-        if missing and len(package) < _LARGEST_DOWNLOAD:
-            raise ConnectionError(f"the line was cut {missing:,} bytes before its end")
-        return package
-    except (OSError, ValueError, http.client.HTTPException) as problem:
-        reason = getattr(problem, "reason", None) or problem
+        return patiently(partial(_ask, address), "The npm registry")
+    except (Unavailable, httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError) as problem:
         raise FetchError(
-            f"{name} could not be fetched from {source} ({reason}); connect to a network, or "
-            f"name an npm registry that can be reached in npm_config_registry."
+            f"{name} could not be fetched from {source} ({first_line(problem).rstrip('.')}); "
+            f"connect to a network, or name an npm registry that can be reached in "
+            f"npm_config_registry."
         ) from None
+
+
+def _ask(address: str) -> bytes:
+    """Return what one request brings, at most little more than a package may have.
+
+    Raises `Unavailable` where nobody is there who could be asked again.
+    """
+    import httpx2
+
+    package = bytearray()
+    plain = {"Accept-Encoding": "identity"}
+    asking = httpx2.stream("GET", address, headers=plain, timeout=_SILENCE, follow_redirects=True)
+    try:
+        with asking as answer:
+            answer.raise_for_status()
+            for piece in answer.iter_raw():
+                package += piece
+                if len(package) > _LARGEST_DOWNLOAD:
+                    break
+    except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as problem:
+        raise Unavailable(first_line(problem)) from problem
+    return bytes(package)

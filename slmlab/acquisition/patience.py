@@ -1,4 +1,4 @@
-"""Retry the Hub, a limited number of times, when it is busy or the connection breaks.
+"""Ask a server again, a limited number of times, when it is busy or the connection breaks.
 
 What it says in Retry-After is honoured.
 """
@@ -18,19 +18,19 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer")
 
 PAUSES = (1.0, 2.0, 4.0, 8.0)
-"""Seconds before each further try, where the Hub does not say how long."""
+"""Seconds before each further try, where the server does not say how long."""
 
 LONGEST = 60.0
-"""Seconds that we wait at most where the Hub says how long."""
+"""Seconds that we wait at most where the server says how long."""
 
 _BUSY = {408, 429, 500, 502, 503, 504}
 
 
-def patiently(ask: Callable[[], Answer]) -> Answer:
-    """Return what `ask` returns, asking again after a pause where the Hub cannot answer now.
+def patiently(ask: Callable[[], Answer], server: str = "The Hub") -> Answer:
+    """Return what `ask` returns, asking again after a pause where the server cannot answer now.
 
     It is asked once more than there are `PAUSES`; what it raises then is raised. Raises
-    `Unavailable` where the Hub's Retry-After is further away than `LONGEST` seconds.
+    `Unavailable` where the server's Retry-After is further away than `LONGEST` seconds.
     """
     import httpx2
     from huggingface_hub.errors import HfHubHTTPError
@@ -40,11 +40,11 @@ def patiently(ask: Callable[[], Answer]) -> Answer:
             return ask()
         except httpx2.TransportError:
             wait = pause
-        except HfHubHTTPError as refusal:
+        except (httpx2.HTTPStatusError, HfHubHTTPError) as refusal:
             if refusal.response.status_code not in _BUSY:
                 raise
             wait = _asked_for(refusal.response, pause)
-        print(f"The Hub cannot answer now; asking again in {wait:.0f} s.", file=sys.stderr)
+        print(f"{server} cannot answer now; asking again in {wait:.0f} s.", file=sys.stderr)
         time.sleep(wait)
     return ask()
 

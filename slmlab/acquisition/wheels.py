@@ -104,7 +104,9 @@ def _pip_download(requirement: str, folder: Path) -> Path:
     )
     with (
         log.open("w", encoding="utf-8") as stderr,
-        guarded(command, pip.variables(folder), None, stderr, subprocess.DEVNULL) as downloading,
+        guarded(
+            command, pip.variables(folder), None, stderr, subprocess.DEVNULL, pip.PATIENCE
+        ) as downloading,
     ):
         _show_progress(downloading, requirement, folder)
     wheels = list(folder.glob("*.whl"))
@@ -114,7 +116,7 @@ def _pip_download(requirement: str, folder: Path) -> Path:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         raise Unavailable(
             f"pip could not download {requirement} ({pip.why(downloading.returncode, said)}; "
-            f"connect to a network, or name another package index in PIP_INDEX_URL)"
+            f"{pip.ELSEWHERE})"
         )
     return wheels[0]
 

@@ -26,18 +26,22 @@ _ABORTED, _FIRST_EXCEPTION = 3, 0xC0000000  # the codes of a crash on Windows
 KILLED = 128 + 9
 """The code of a process that was killed, as systems do that run out of memory."""
 
+IDLE = signal.SIGTERM if os.name == "nt" else 128 + signal.SIGTERM
+"""The code of a process that was ended because it had done nothing for too long."""
+
 
 def finish(
     command: Sequence[str | Path],
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout: float | None = None,
+    idle: float | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a process to its end and return what it wrote and its code, which is that of `guarded`.
+    """Run a process to its end and return what it wrote and its code; both are as in `guarded`.
 
     Raises `subprocess.TimeoutExpired` after `timeout` seconds; the process is stopped then.
     """
-    with guarded(command, env, cwd) as process:
+    with guarded(command, env, cwd, idle=idle) as process:
         out, err = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
@@ -65,11 +69,13 @@ def guarded(
     cwd: Path | None = None,
     stderr: int | IO[str] = subprocess.PIPE,
     stdout: int | IO[str] = subprocess.PIPE,
+    idle: float | None = None,
 ) -> Iterator[subprocess.Popen[str]]:
     """Give a running process whose output is plain text; after the block its group is no more.
 
     `env` is our own without one. A process that is ended by a signal returns 128 plus the signal's
-    number, as in a shell.
+    number, as in a shell. One that, with all that it has started, has not used the processor for
+    `idle` seconds is ended and returns `IDLE`.
     """
     plain = {name: value for name, value in (env or os.environ).items() if name not in _COLOUR}
     guard_end, our_end = os.pipe()
@@ -91,11 +97,30 @@ def guarded(
     finally:
         os.close(guard_end)
     with guard:
+        over = threading.Event()
+        if idle is not None:
+            threading.Thread(target=_end_idle, args=[guard.pid, idle, over], daemon=True).start()
         try:
             yield guard
         finally:
+            over.set()
             os.close(our_end)
             guard.wait()
+
+
+def _end_idle(guard: int, idle: float, over: threading.Event) -> None:
+    """End what a guard has started once it has been idle for so many seconds, unless it is over."""
+    import psutil
+
+    worked, quiet = {}, 0
+    while not over.wait(idle / 10):  # counted, for a clock may go on while a laptop sleeps
+        with suppress(psutil.Error):
+            started = psutil.Process(guard).children(recursive=True)
+            now = {process.pid: process.cpu_times()[:2] for process in started}
+            worked, quiet = now, quiet + 1 if now == worked else 0
+            if quiet >= 10:
+                for process in started:
+                    process.terminate()
 
 
 def _guard(command: Sequence[str]) -> int:

@@ -54,13 +54,6 @@ _NVIDIA_BYTES = 6_000_000_000
 _STAMP = "installed.json"
 _LARGE_DOWNLOAD = re.compile(r"\s*Downloading (\S+?)-(\d\S*?)-\S+ (\((?:\d\d.* M|.* G)B\))")
 _DISK_FULL = "No space left on device"
-_REASONS = {
-    "DO NOT MATCH THE HASHES": "a package that came is not the one that is locked; use another "
-    "network or package index",
-    _DISK_FULL: "the disk is full; make room, or set SLMLAB_CACHE to a folder on another disk",
-    "connection broken|Max retries exceeded|confirming the ssl certificate": "pip could not reach "
-    "a package index; connect to a network, or name an index in PIP_INDEX_URL",
-}
 
 
 def ensure(name: str) -> Environment:
@@ -207,7 +200,7 @@ def _do(environment: Environment, command: list[str | Path]) -> None:
     # What a killed pip had unpacked lies in the environment, and goes when that is made again.
     variables = pip.variables(environment.path, environment.variables())
     log = []
-    with guarded(command, variables, stderr=subprocess.STDOUT) as step:
+    with guarded(command, variables, stderr=subprocess.STDOUT, idle=pip.PATIENCE) as step:
         for line in step.stdout:
             log.append(line.strip())
             if large := _LARGE_DOWNLOAD.match(line):
@@ -218,15 +211,16 @@ def _do(environment: Environment, command: list[str | Path]) -> None:
     if step.returncode:
         full = any(_DISK_FULL in line for line in log)
         raise (NoRoom if full else EnvironmentFailed)(
-            f"The {environment.name} environment could not be made: {_why(log)}."
+            f"The {environment.name} environment could not be made: {_why(step.returncode, log)}."
         )
 
 
-def _why(log: list[str]) -> str:
-    """Return why a step failed: pip's last line is often only the consequence."""
-    for sign, meaning in _REASONS.items():
-        if any(re.search(sign, line) for line in log):
-            return meaning
+def _why(code: int, log: list[str]) -> str:
+    """Return why a step failed, and what to do where that is known."""
+    if any(_DISK_FULL in line for line in log):
+        return "the disk is full; make room, or set SLMLAB_CACHE to a folder on another disk"
+    if trouble := pip.trouble(code, "\n".join(log)):
+        return f"{trouble}; {pip.ELSEWHERE}"
     errors = [line.removeprefix("ERROR: ") for line in log if line.startswith("ERROR: ")]
     return (errors or [line for line in log if line] or ["it was stopped"])[-1].rstrip(".")
 

@@ -38,7 +38,7 @@ def pip_that_gives(monkeypatch, path: Path | None, stderr: str = "") -> list[lis
     """Replace pip by one that lays `path` into the folder, and return the calls it gets."""
     calls = []
 
-    def run(command, *_):
+    def run(command, *_, **__):
         calls.append(command)
         if path:
             (Path(command[command.index("--dest") + 1]) / path.name).write_bytes(path.read_bytes())

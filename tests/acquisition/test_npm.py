@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from slmlab.acquisition import npm
+from slmlab.acquisition import npm, patience
 from slmlab.errors import FetchError, VerificationError
 
 PACKAGE = b"a package"
@@ -60,15 +60,27 @@ def test_another_package_than_the_pinned_one_is_refused(monkeypatch):
 
 
 @pytest.mark.parametrize("came", [PACKAGE[:4], b""])
-def test_a_line_that_was_cut_is_said_and_blames_no_registry(monkeypatch, came):
-    with a_registry(came, missing=len(PACKAGE) - len(came)) as (address, _):
+def test_a_line_that_is_always_cut_is_said_and_blames_no_registry(monkeypatch, came):
+    monkeypatch.setattr(patience, "PAUSES", (0.0,))
+    with a_registry(came, missing=len(PACKAGE) - len(came)) as (address, asked):
         monkeypatch.setenv("npm_config_registry", address)
-        said = rf"\(the line was cut {len(PACKAGE) - len(came)} bytes before its end\); connect"
+        said = rf"received {len(came)} bytes, expected {len(PACKAGE)}\)\); connect"
         with pytest.raises(FetchError, match=said):
             npm.download("axe-core", "1.2.3", INTEGRITY)
+    assert len(asked) == 2
 
 
-def test_without_a_registry_it_says_so_in_a_sentence(monkeypatch):
+def test_a_registry_that_never_stops_sending_is_not_listened_to_for_ever(monkeypatch):
+    monkeypatch.setattr(npm, "_LARGEST_DOWNLOAD", 1000)
+    with a_registry(bytes(100_000), missing=10**12) as (address, asked):
+        monkeypatch.setenv("npm_config_registry", address)
+        with pytest.raises(VerificationError, match="is not the one that is pinned"):
+            npm.download("axe-core", "1.2.3", INTEGRITY)
+    assert len(asked) == 1
+
+
+def test_without_a_registry_it_says_so_in_a_sentence_and_at_once(monkeypatch):
+    monkeypatch.setattr(patience.time, "sleep", lambda _: pytest.fail("nobody is waited for"))
     monkeypatch.setenv("npm_config_registry", "http://127.0.0.1:9")
     with pytest.raises(FetchError, match="connect to a network, or name an npm registry"):
         npm.download("axe-core", "1.2.3", INTEGRITY)

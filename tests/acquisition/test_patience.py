@@ -1,4 +1,4 @@
-"""A Hub that cannot answer now is asked again when it says, and not for ever."""
+"""A server that cannot answer now is asked again when it says, and not for ever."""
 
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -25,6 +25,12 @@ def refusal(status: int, after: str = "") -> HfHubHTTPError:
     return HfHubHTTPError(f"it says {status}", response=answer)
 
 
+def plain_refusal(status: int, after: str) -> httpx2.HTTPStatusError:
+    """What another server than the Hub is refused with."""
+    answer = refusal(status, after).response
+    return httpx2.HTTPStatusError(f"it says {status}", request=answer.request, response=answer)
+
+
 def asking(*problems: Exception):
     """A question that meets these problems first, and is answered then."""
     left = list(problems)
@@ -47,6 +53,13 @@ def test_pauses_grow_where_the_hub_does_not_say(problem, waits, capsys):
     assert patience.patiently(asking(problem, problem)) == "answer"
     assert waits == [1, 2]
     assert "The Hub cannot answer now; asking again in 2 s." in capsys.readouterr().err
+
+
+def test_another_server_is_named_and_asked_again_when_it_says(waits, capsys):
+    ask = asking(plain_refusal(429, "7"))
+    assert patience.patiently(ask, "The npm registry") == "answer"
+    assert waits == [7]
+    assert "The npm registry cannot answer now; asking again in 7 s." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("problem", [refusal(503), httpx2.ConnectError("refused")])

@@ -175,7 +175,7 @@ def test_an_index_that_cannot_be_reached_is_the_reason(tiny, monkeypatch):
     monkeypatch.setenv("PIP_RETRIES", "1")
     assert failure() == (
         "The tiny environment could not be made: pip could not reach a package index; connect to "
-        "a network, or name an index in PIP_INDEX_URL."
+        "a network, or name another package index in PIP_INDEX_URL."
     )
 
 
@@ -240,7 +240,7 @@ def test_the_libraries_of_nvidia_need_room(tiny, tmp_path, steps, monkeypatch):
 
 def test_a_package_that_is_not_the_one_on_the_list_is_refused(tiny):
     tiny.requirements.write_text(f"tiny==1.0 --hash=sha256:{64 * '0'}\n")
-    with pytest.raises(EnvironmentFailed, match="came is not the one that is locked"):
+    with pytest.raises(EnvironmentFailed, match="came is not the one that was promised"):
         environments.ensure("tiny")
     assert environments.status("tiny") == "absent"
 

@@ -11,11 +11,23 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from functools import partial
 
+import fault_network
 import pytest
 from fault_jobs import CONTENT as SERVED
 from fault_jobs import REPOSITORY, FetchFromHub, FetchFromWheel, write_wheel
+from fault_network import (
+    cut,
+    lie,
+    promise_too_little,
+    promise_too_much,
+    redirect_in_a_circle,
+    redirect_once,
+    refuse,
+    send,
+    silence,
+    stall,
+)
 
-from slmlab import byte_range
 from slmlab.acquisition import fetch, fetching, hub, mirror, patience, wheels
 from slmlab.errors import FetchError, VerificationError
 
@@ -49,54 +61,19 @@ def serve(tmp_path, monkeypatch):
     """Start a Hub, as a context, that meets its next requests with these faults, and then heals."""
     (tmp_path / "tiny.gguf").write_bytes(CONTENT)
 
+    class Hub(fault_network.Sick):
+        content = CONTENT
+
     @contextmanager
     def serve(*faults, at="/resolve/"):
-        left = list(faults)
-
-        class Sick(mirror.Handler):
-            def do_GET(self):
-                self._record()
-                if left and at in self.path:
-                    left.pop(0)(self)
-                else:
-                    self._answer()
-
-        with mirror.serve({REPOSITORY: {"tiny.gguf": tmp_path / "tiny.gguf"}}, Sick) as running:
+        files = {REPOSITORY: {"tiny.gguf": tmp_path / "tiny.gguf"}}
+        with fault_network.serve(Hub, faults, at, {}, files) as running:
             monkeypatch.setenv("HF_ENDPOINT", running.address)
             yield running
 
     return serve
 
 
-def send(handler, count, says=None, ranges=True, extra=b""):
-    """Send `count` bytes of what is asked for, and say that it is `says`."""
-    first, _ = byte_range.asked(handler.headers.get("Range", "") if ranges else "", len(CONTENT))
-    rest = CONTENT[first:] + extra
-    headers = {"Content-Length": says or len(rest), "Connection": "close"}
-    handler._head(206 if first else 200, headers)
-    handler.wfile.write(rest[:count])
-
-
-def stall(handler):
-    send(handler, 50_000)
-    handler.close_connection = False
-    handler.rfile.read()  # until the client is gone
-
-
-def silence(handler):
-    handler.rfile.read()
-
-
-def refuse(status, after=None):
-    headers = {"Content-Length": 0} | ({"Retry-After": after} if after else {})
-    return lambda handler: handler._head(status, headers)
-
-
-def redirect(target):
-    return lambda handler: handler._head(302, {"Content-Length": 0, "Location": target(handler)})
-
-
-cut = partial(send, count=50_000)
 cut_from_the_start = partial(send, count=50_000, ranges=False)
 
 
@@ -128,11 +105,11 @@ def whole() -> bool:
         stall,
         silence,
         cut,
-        partial(send, count=50_000, says=50_000),
-        partial(send, count=len(CONTENT), says=2 * len(CONTENT)),
+        promise_too_little,
+        promise_too_much,
         refuse(429),
         refuse(503),
-        redirect(lambda handler: handler.path + "?again"),
+        redirect_once,
     ],
     ids=[
         "stalls",
@@ -161,7 +138,7 @@ def test_a_hub_that_heals_gives_the_file_in_one_call(fault, serve, ledger, reque
         (refuse(503), "503"),
         (refuse(503, "86400"), "asks to be left alone for 86,400 s; try again then"),
         (partial(send, count=10**9, extra=b"more"), "longer there than it should be"),
-        (redirect(lambda handler: handler.path), "redirects"),
+        (redirect_in_a_circle, "redirects"),
     ],
     ids=[
         "never says anything",
@@ -206,10 +183,6 @@ def test_a_busy_hub_is_asked_again_when_it_says(status, at, serve, waits, ledger
 
 
 def test_a_hub_of_other_bytes_is_refused_and_the_next_call_begins_anew(serve, ledger):
-    def lie(handler):
-        handler._head(200, {"Content-Length": len(CONTENT)})
-        handler.wfile.write(CONTENT[::-1])
-
     with serve(lie):
         with pytest.raises(VerificationError, match="is not the file that was promised"):
             bring()
