@@ -13,9 +13,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from zipfile import ZipFile
 
 import pytest
+from toy_wheel import write_wheel
 
 from slmlab.acquisition import fetch, fetching, mirror, verify, wheels
 from slmlab.errors import (
@@ -52,15 +52,8 @@ def publish(tmp_path):
 
     def publish(name: str, files: dict[str, bytes]) -> None:
         package = name.replace("-", "_")
-        about = f"{package}-1.0.dist-info"
-        with ZipFile(tmp_path / "index" / f"{package}-1.0-py3-none-any.whl", "w") as wheel:
-            for file, content in files.items():
-                wheel.writestr(f"{package}/{file}", content)
-            metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"
-            wheel.writestr(f"{about}/METADATA", metadata)
-            tag = "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
-            wheel.writestr(f"{about}/WHEEL", tag)
-            wheel.writestr(f"{about}/RECORD", "")
+        inside = {f"{package}/{file}": content for file, content in files.items()}
+        write_wheel(tmp_path / "index", name, inside)
 
     return publish
 

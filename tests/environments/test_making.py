@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from toy_wheel import write_wheel
 
 from slmlab import environments
 from slmlab.environments import making, pip
@@ -63,9 +64,10 @@ def test_it_is_made_once_and_used_again(tiny, capsys):
 
 
 @pytest.mark.slow
-def test_another_list_makes_another_environment(tiny, tmp_path, write_wheel):
+def test_another_list_makes_another_environment(tiny, tmp_path):
     old = environments.ensure("tiny")
-    write_wheel(tmp_path / "wheels", "1.1")
+    newer = {"tiny/__init__.py": "VERSION = '1.1'\n"}
+    write_wheel(tmp_path / "wheels", "tiny", newer, "1.1")
     tiny.requirements.write_text("tiny==1.1\n")
     new = environments.ensure("tiny")
     assert old.path != new.path

@@ -15,7 +15,8 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
-from zipfile import ZipFile
+
+from toy_wheel import write_wheel
 
 from slmlab import sweeping
 from slmlab.acquisition import fetching
@@ -296,7 +297,7 @@ def _imported(environment: Path) -> str:
 def make_inputs(folder: Path) -> Path:
     """Make what jobs read that is quickly made: what is served, wheels, and a recipe's list."""
     (folder / "served.gguf").write_bytes(CONTENT)
-    write_wheel(folder, "tiny_model", {"tiny_model/tiny.gguf": CONTENT})
+    write_wheel(folder, "tiny-model", {"tiny_model/tiny.gguf": CONTENT})
     write_wheel(folder, "tiny", {"tiny/__init__.py": b"VERSION = '1.0'\n", "tiny/data": CONTENT})
     (folder / "tiny.txt").write_text("tiny==1.0\n")
     return folder
@@ -320,7 +321,7 @@ def surroundings(inputs: Path, folder: Path, hub: str) -> dict[str, str]:
         "PIP_CONFIG_FILE": os.devnull,
         "PIP_FIND_LINKS": str(inputs),
         "PIP_NO_INDEX": "1",
-        "PYTHONPATH": str(Path(__file__).parents[2]),
+        "PYTHONPATH": os.pathsep.join(map(str, Path(__file__).parents[1:3])),
         "SLMLAB_CACHE": str(folder / "cache"),
         "SLMLAB_PROGRESS": str(folder / "progress.json"),
     }
@@ -346,20 +347,6 @@ import runpy, sys
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
-
-
-def write_wheel(folder: Path, package: str, files: Mapping[str, bytes]) -> None:
-    about = f"{package}-1.0.dist-info"
-    name = package.replace("_", "-")
-    files = {
-        **files,
-        f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n",
-        f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-        f"{about}/RECORD": "",
-    }
-    with ZipFile(folder / f"{package}-1.0-py3-none-any.whl", "w") as wheel:
-        for file, content in files.items():
-            wheel.writestr(file, content)
 
 
 def _shapes(hidden: int, inner: int, layers: int, vocabulary: int) -> dict[str, tuple[int, int]]:

