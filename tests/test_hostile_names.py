@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
-from types import SimpleNamespace
 from zipfile import ZipFile
 
 import pytest
@@ -14,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from slmlab import cli, engines, environments, gguf, tiers
-from slmlab.acquisition import fetch, fetching, handing_on, hub, wheels
+from slmlab.acquisition import fetch, fetching, handing_on, wheels
 from slmlab.deployment import registry
 from slmlab.deployment.ollama_stand_in.store import Model, Store
 from slmlab.errors import SlmlabError, UsageError
@@ -149,22 +148,6 @@ def mirror_is_given_a_name(home: Path, name: str) -> None:
     handing_on.chosen([f"{name}={home}"])
 
 
-def hub_names_a_hash(home: Path, name: str) -> None:
-    told = SimpleNamespace(sha="1" * 40, siblings=[])
-    lfs = SimpleNamespace(sha256=name, size=1)
-    told.siblings.append(SimpleNamespace(rfilename="tiny.gguf", lfs=lfs))
-    model = replace(
-        tiers.card("smollm2-135m-instruct"),
-        gguf_repository="someone/tiny",
-        gguf_file="tiny.gguf",
-    )
-    folder = home / "incoming"
-    folder.mkdir(exist_ok=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("huggingface_hub.HfApi.model_info", lambda *_, **__: told)
-        hub.download(model, folder, offline=False)
-
-
 def record_names_a_file(home: Path, name: str) -> None:
     folder = home / "recorded"
     folder.mkdir(exist_ok=True)
@@ -181,7 +164,7 @@ USES = [
     *(type_is_quantised, precision_is_prepared, header_is_read, model_is_registered),
     *(registered_model_is_asked_for, manifest_names_a_file, stand_in_keeps_a_model),
     *(stand_in_is_asked_for_a_model, stand_in_is_asked_for_weights, wheel_carries_a_file),
-    *(mirror_is_given_a_name, hub_names_a_hash, record_names_a_file),
+    *(mirror_is_given_a_name, record_names_a_file),
 ]
 
 

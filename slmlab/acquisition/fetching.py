@@ -32,11 +32,10 @@ def fetch(name: str, *, accept_licence: bool = False, offline: bool | None = Non
 
     The caches are the one that many users share, `$SLMLAB_SHARED_CACHE`, and then the user's own.
 
-    A model whose card pins a SHA-256 is always that very file, whichever source gives it; of any
-    other model it is the file the card names, checked against the hash in the Hub's metadata.
-    `offline=True` leaves the Hub out, `offline=False` asks it without first seeing whether it
-    answers within 3 s. A licence that must be accepted is asked for at every download, and not
-    for a file that is already here.
+    It is always the file whose SHA-256 the card pins, whichever source gives it. `offline=True`
+    leaves the Hub out, `offline=False` asks it without first seeing whether it answers within 3 s.
+    A licence that must be accepted is asked for at every download, and not for a file that is
+    already here.
 
     The call may be broken off at any moment: the next one goes on. Processes that fetch the same
     model at once download it once.
@@ -102,7 +101,7 @@ def _cached(model: ModelCard, home: Path) -> ModelFile | None:
         record = from_json((home / _RECORD).read_text("utf-8"))
         path = home / Path(record.pop("file")).name
         verify(path, model.sha256)
-        return ModelFile(path=path, **record)
+        return ModelFile(path=path, **record | {"sha256": model.sha256})
     except (OSError, ValueError, KeyError, TypeError, AttributeError, VerificationError):
         return None
 

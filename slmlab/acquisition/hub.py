@@ -86,7 +86,8 @@ def _download(model: ModelCard, folder: Path) -> Arrival:
     if offered is None or offered.sha256 != model.sha256:
         raise Unavailable(
             f"{model.gguf_repository} on the Hub does not hold the file with the card's SHA-256 "
-            f"(`hf download {model.gguf_repository}` brings what it holds)"
+            f"(if its publisher has replaced it, `hf download {model.gguf_repository} "
+            f"{model.gguf_file}` brings the new one, unchecked)"
         )
 
     part = folder / model.sha256 / Path(model.gguf_file).name

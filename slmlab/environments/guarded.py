@@ -26,7 +26,7 @@ _ABORTED, _FIRST_EXCEPTION = 3, 0xC0000000  # the codes of a crash on Windows
 KILLED = 128 + 9
 """The code of a process that was killed, as systems do that run out of memory."""
 
-IDLE = signal.SIGTERM if os.name == "nt" else 128 + signal.SIGTERM
+IDLE = 124
 """The code of a process that was ended because it had done nothing for too long."""
 
 
@@ -74,42 +74,48 @@ def guarded(
     """Give a running process whose output is plain text; after the block its group is no more.
 
     `env` is our own without one. A process that is ended by a signal returns 128 plus the signal's
-    number, as in a shell. One that, with all that it has started, has not used the processor for
-    `idle` seconds is ended and returns `IDLE`.
+    number, as in a shell. One that, with all that it has started, has not used the processor nor
+    waited for a disk for `idle` seconds is ended; after the block its code is `IDLE`.
     """
     plain = {name: value for name, value in (env or os.environ).items() if name not in _COLOUR}
     guard_end, our_end = os.pipe()
-    try:
-        guard = subprocess.Popen(
-            [sys.executable, "-I", __file__, *command],
-            stdin=guard_end,
-            stdout=stdout,
-            stderr=stderr,
-            env=plain,
-            cwd=cwd,
-            encoding="utf-8",
-            errors="replace",
-            start_new_session=True,
-        )
-    except BaseException:
-        os.close(our_end)
-        raise
-    finally:
-        os.close(guard_end)
-    with guard:
-        over = threading.Event()
-        if idle is not None:
-            threading.Thread(target=_end_idle, args=[guard.pid, idle, over], daemon=True).start()
+    with os.fdopen(our_end, "wb") as lifeline:
         try:
-            yield guard
+            guard = subprocess.Popen(
+                [sys.executable, "-I", __file__, *command],
+                stdin=guard_end,
+                stdout=stdout,
+                stderr=stderr,
+                env=plain,
+                cwd=cwd,
+                encoding="utf-8",
+                errors="replace",
+                start_new_session=True,
+            )
         finally:
-            over.set()
-            os.close(our_end)
-            guard.wait()
+            os.close(guard_end)
+        over, too_idle = threading.Event(), threading.Event()
+
+        def watch() -> None:
+            if _falls_idle(guard.pid, idle, over):
+                too_idle.set()
+                lifeline.close()
+
+        with guard:
+            if idle is not None:
+                threading.Thread(target=watch, daemon=True).start()
+            try:
+                yield guard
+            finally:
+                over.set()
+                lifeline.close()
+                guard.wait()
+                if too_idle.is_set():
+                    guard.returncode = IDLE
 
 
-def _end_idle(guard: int, idle: float, over: threading.Event) -> None:
-    """End what a guard has started once it has been idle for so many seconds, unless it is over."""
+def _falls_idle(guard: int, idle: float, over: threading.Event) -> bool:
+    """Return True once what a guard has started has been idle for so long, and False once over."""
     import psutil
 
     worked, quiet = {}, 0
@@ -117,10 +123,11 @@ def _end_idle(guard: int, idle: float, over: threading.Event) -> None:
         with suppress(psutil.Error):
             started = psutil.Process(guard).children(recursive=True)
             now = {process.pid: process.cpu_times()[:2] for process in started}
-            worked, quiet = now, quiet + 1 if now == worked else 0
+            waits = any(process.status() == psutil.STATUS_DISK_SLEEP for process in started)
+            worked, quiet = now, 0 if waits or now != worked else quiet + 1
             if quiet >= 10:
-                for process in started:
-                    process.terminate()
+                return True
+    return False
 
 
 def _guard(command: Sequence[str]) -> int:

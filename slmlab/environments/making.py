@@ -179,8 +179,8 @@ def _install(environment: Environment, recipe: Recipe) -> None:
         listed = environment.path / "torch.txt"
         listed.write_text(str(torch), "utf-8")
         with suppress(EnvironmentFailed):
-            _do(environment, _pip(environment, *pip.FROM_PYTORCH, "--requirement", listed))
-    _do(environment, _pip(environment, "--no-deps", "--requirement", recipe.requirements))
+            _pip(environment, *pip.FROM_PYTORCH, "--requirement", listed)
+    _pip(environment, "--no-deps", "--requirement", recipe.requirements)
     if (_packages(environment) / pip.CUDA).exists():
         _say(
             f"PyTorch's build for CPUs was not to be had; NVIDIA's libraries, which the other one "
@@ -188,19 +188,20 @@ def _install(environment: Environment, recipe: Recipe) -> None:
         )
         check_room(_NVIDIA_BYTES, environment.path, "PyTorch with NVIDIA's libraries")
     if torch:
-        _do(environment, _pip(environment, f"torch=={torch.version}"))
+        _pip(environment, f"torch=={torch.version}")
 
 
-def _pip(environment: Environment, *arguments: str | Path) -> list[str | Path]:
-    return pip.command("--python", environment.python, "install", *arguments)
+def _pip(environment: Environment, *arguments: str | Path) -> None:
+    command = pip.command("--python", environment.python, "install", *arguments)
+    _do(environment, command, pip.PATIENCE)
 
 
-def _do(environment: Environment, command: list[str | Path]) -> None:
-    """Run one step, saying what takes pip long."""
+def _do(environment: Environment, command: list[str | Path], idle: float | None = None) -> None:
+    """Run one step, saying what takes pip long; `idle` is that of `guarded`."""
     # What a killed pip had unpacked lies in the environment, and goes when that is made again.
     variables = pip.variables(environment.path, environment.variables())
     log = []
-    with guarded(command, variables, stderr=subprocess.STDOUT, idle=pip.PATIENCE) as step:
+    with guarded(command, variables, stderr=subprocess.STDOUT, idle=idle) as step:
         for line in step.stdout:
             log.append(line.strip())
             if large := _LARGE_DOWNLOAD.match(line):

@@ -30,8 +30,9 @@ _TROUBLES = {
     "came is not the one that was promised, or was damaged on the way",
     r"HTTP error (429|5\d\d)|too many 5\d\d error responses": "the package index is too busy",
     "Exceeded 30 redirects": "the package index redirects without end",
-    "[Cc]onnection (broken|interrupted)|Max retries exceeded|Read timed out|"
-    "confirming the ssl certificate": "pip could not reach a package index",
+    r"^(?!WARNING: Retrying).*([Cc]onnection (broken|interrupted)|Max retries exceeded|"
+    r"Read timed out|confirming the ssl certificate)|"
+    r"^WARNING: Retrying [\s\S]*\(from versions: none\)": "pip could not reach a package index",
     r"requirement (\S+) .*\(from versions: none\)": r"No matching distribution found for "
     r"\1, or the package index cannot answer now",
 }

@@ -99,7 +99,7 @@ def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Pat
     the file holds BF16, F16 otherwise). The directory is as good as the file and no better.
     `directory` must be new or empty. Raises `UsageError` for another dtype,
     `QuantizationError` where transformers does not know the architecture, and `NotPossibleHere`
-    where file and weights do not fit in memory together.
+    where memory is too small for file and weights together.
     """
     path, directory = Path(path), Path(directory)
     header = gguf.read_header(path)
@@ -110,9 +110,11 @@ def to_huggingface(path: Path, directory: Path, dtype: str | None = None) -> Pat
         raise UsageError(f"There are no weights of {dtype!r}; choose {', '.join(DTYPES)}.")
     if directory.is_file() or (directory.is_dir() and any(directory.iterdir())):
         raise QuantizationError(f"{directory} is there already; give a new or empty folder.")
-    weights = DTYPES[dtype] * sum(tensor.elements for tensor in header.tensors)
+    sizes = [tensor.elements for tensor in header.tensors]
+    weights = DTYPES[dtype] * sum(sizes)
+    expanded = 8 * max(sizes, default=0)  # transformers holds a tensor in float32 twice
+    check_memory(path.stat().st_size + weights + expanded, f"Converting {path.name}")
     prepare(directory, weights)
-    check_memory(path.stat().st_size + weights, f"Converting {path.name}")
     with whole_folder(directory) as aside:
         _save(path, aside, dtype)
         if header.metadata.get("tokenizer.ggml.pre") == "smollm":

@@ -204,11 +204,8 @@ def _pip(command: Sequence[str | Path], beside: Path, **variables: str) -> None:
     done = pip.run(command, beside, os.environ | variables)
     if done.returncode:
         reason = pip.why(done.returncode, done.stderr)
-        if "DO NOT MATCH THE HASHES" in done.stderr:
-            reason = "a package that came is not the one in the lock"
         raise FetchError(
-            f"pip could not get all that has to be packed ({reason}); connect to a network, or "
-            f"name another package index in PIP_INDEX_URL."
+            f"pip could not get all that has to be packed ({reason}); {pip.ELSEWHERE}."
         )
 
 

@@ -62,6 +62,17 @@ def test_a_pip_that_works_is_left_alone(tmp_path, monkeypatch):
             "pip could not reach a package index",
         ),
         ("ERROR: HTTP error 429 while getting x\nERROR: no", "the package index is too busy"),
+        (
+            "WARNING: Retrying (Retry(total=4)) after connection broken by 'Timeout': /simple/x/\n"
+            "ERROR: Failed building wheel for x",
+            "Failed building wheel for x",
+        ),
+        (
+            "WARNING: Retrying (Retry(total=0)) after connection broken by 'Timeout': /simple/x/\n"
+            "ERROR: Could not find a version that satisfies the requirement x "
+            "(from versions: none)",
+            "pip could not reach a package index",
+        ),
         ("WARNING: x\nERROR: Something new", "Something new"),
     ],
 )

@@ -29,7 +29,7 @@ from fault_network import (
 )
 from toy_wheel import write_wheel
 
-from slmlab.acquisition import fetch, fetching, hub, mirror, patience, wheels
+from slmlab.acquisition import fetch, fetching, hub, patience, wheels
 from slmlab.errors import FetchError, VerificationError
 
 CONTENT = b"GGUF" + bytes(range(256)) * 1200
@@ -203,13 +203,6 @@ def test_a_hub_that_speaks_nonsense_is_said_in_a_sentence(body, serve, ledger):
         assert refused()
         assert whole()
     ledger.note("network, once", "fetch: it speaks nonsense")
-
-
-def test_a_hash_that_would_leave_the_cache_is_refused(serve, tmp_path, monkeypatch):
-    monkeypatch.setattr(mirror.Offer, "sha256", "../../../../outside")
-    with serve():
-        assert "does not hold the file" in refused()
-    assert not list(tmp_path.glob("**/outside"))
 
 
 def test_a_hub_that_never_answers_is_given_up_before_the_download(monkeypatch, ledger):

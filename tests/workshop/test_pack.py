@@ -300,7 +300,7 @@ class TestWholeOrNotAtAll:
 
     def test_a_package_that_is_not_the_one_in_the_lock(self, room):
         publish(room / "index", "first", licence="License: another")
-        with pytest.raises(FetchError, match="that came is not the one in the lock"):
+        with pytest.raises(FetchError, match="that came is not the one that was promised"):
             packing.pack(room / "stick")
         assert self.left(room) == []
 
