@@ -198,7 +198,7 @@ def test_a_disk_that_is_too_small_is_seen_before_anything_is_written(tiny, monke
 
 
 def test_a_disk_that_fills_up_is_the_reason(tiny, monkeypatch):
-    monkeypatch.setattr(making, "_pip", lambda *_: [sys.executable, "-c", FULL_DISK])
+    monkeypatch.setattr(pip, "command", lambda *_: [sys.executable, "-c", FULL_DISK])
     with pytest.raises(NoRoom, match="could not be made: the disk is full; make room"):
         environments.ensure("tiny")
     assert environments.status("tiny") == "absent"
@@ -209,7 +209,7 @@ def steps(tiny, tmp_path, monkeypatch):
     """What pip is asked for, where the list has PyTorch and only its build for CUDA is found."""
     asked = []
 
-    def do(environment, command):
+    def do(environment, command, _):
         asked.append(command[-1].name if isinstance(command[-1], Path) else command[-1])
         if pip.PYTORCH_CPU in command:
             raise EnvironmentFailed("not there")
@@ -249,7 +249,7 @@ def test_a_package_that_is_not_the_one_on_the_list_is_refused(tiny):
 
 def test_a_full_disk_ends_the_making_at_once(tiny, monkeypatch):
     monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(making, "_pip", lambda *_: [sys.executable, "-c", FULL_DISK])
+    monkeypatch.setattr(pip, "command", lambda *_: [sys.executable, "-c", FULL_DISK])
     tiny.requirements.write_text("torch==2.13.0\n")
     tried = []
     do = making._do
@@ -260,7 +260,7 @@ def test_a_full_disk_ends_the_making_at_once(tiny, monkeypatch):
 
 
 def test_what_takes_pip_long_is_said(tiny, monkeypatch, capsys):
-    monkeypatch.setattr(making, "_pip", lambda *_: [sys.executable, "-c", LONG_INSTALLATION])
+    monkeypatch.setattr(pip, "command", lambda *_: [sys.executable, "-c", LONG_INSTALLATION])
     monkeypatch.setitem(making.RECIPES, "tiny", replace(tiny, module="json"))
     environments.ensure("tiny")
     assert capsys.readouterr().err.splitlines()[1:-1] == [
