@@ -13,6 +13,16 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setenv("SLMLAB_PROGRESS", str(tmp_path / "progress.json"))
 
 
+@pytest.fixture
+def waits(monkeypatch) -> list[float]:
+    """The seconds for which a server that is busy was not asked; here they pass at once."""
+    from slmlab.acquisition import patience
+
+    waited = []
+    monkeypatch.setattr(patience.time, "sleep", waited.append)
+    return waited
+
+
 @pytest.fixture(scope="session")
 def smollm2() -> Path:
     """The SmolLM2-135M-Instruct that every machine can have: Q4_1, from its wheel."""

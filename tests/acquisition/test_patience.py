@@ -10,13 +10,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from slmlab.acquisition import patience
 from slmlab.acquisition.arrival import Unavailable
 
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch) -> list[float]:
-    """The seconds waited, which pass at once."""
-    waited = []
-    monkeypatch.setattr(patience.time, "sleep", waited.append)
-    return waited
+pytestmark = pytest.mark.usefixtures("waits")
 
 
 def refusal(status: int, after: str = "") -> HfHubHTTPError:

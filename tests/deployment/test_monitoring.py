@@ -6,6 +6,7 @@ import time
 
 import pytest
 from promql_parser import VectorSelector, parse, walk
+from waiting import wait_until
 
 from slmlab.deployment import metrics
 from slmlab.deployment.metrics import Moment, Sample, samples
@@ -177,13 +178,6 @@ def test_a_quantile_is_interpolated_as_prometheus_does():
     assert math.isnan(monitoring.quantile({0.8: 0.0, math.inf: 0.0}, 0.95))
 
 
-def wait_until_counted(server, name, count):
-    """A server counts a request when its answer is out: a moment after the client has it."""
-    end = time.monotonic() + 5
-    while metrics.total(server.metrics(), name) < count and time.monotonic() < end:
-        time.sleep(0.02)
-
-
 @pytest.mark.slow
 def test_the_watched_page_of_a_real_server_shows_the_queue(smollm2):
     from slmlab.deployment import load, serve
@@ -194,7 +188,9 @@ def test_the_watched_page_of_a_real_server_shows_the_queue(smollm2):
         metrics.watch(server, 0.02) as moments,
     ):
         replies = load.run(server, ["Count to ten."] * 6, 3, 8)
-        wait_until_counted(server, f"{signals.latency}_count", 6)
+        # A server counts a request when its answer is out: a moment after the client has it.
+        counts = f"{signals.latency}_count"
+        wait_until(lambda: metrics.total(server.metrics(), counts) == 6, seconds=5)
     assert all(reply.ok for reply in replies)
     assert max(monitoring.values(moments, signals.running)) == 1
     waiting = max(monitoring.values(moments, signals.waiting))

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx
 import ollama as official
 import pytest
+from waiting import wait_until
 
 from slmlab import deployment, engines
 from slmlab.deployment import ollama
@@ -345,7 +346,7 @@ class TestTheMemory:
         assert model.model == f"{server.model}:latest" and model.context_length == 512
         assert model.expires_at.year > 2100
         assert client.generate(server.model, "Hi", options=COLD, keep_alive="1s").response
-        wait_until(lambda: not loaded(client))
+        wait_until(lambda: not loaded(client), seconds=20)
         assert client.chat(server.model, []).done_reason == "load"
         assert loaded(client)
         assert client.generate(server.model, keep_alive=0).done_reason == "unload"
@@ -474,10 +475,3 @@ class TestWhatGoesWrong:
         post(server, "/api/chat", content=f'{{"{SECRET}'.encode())
         assert "POST /api/generate" in server.log and "no_option" in server.log
         assert SECRET not in server.log
-
-
-def wait_until(true, patience=20):
-    end = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < end, "it did not become true"
-        time.sleep(0.05)

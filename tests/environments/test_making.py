@@ -7,13 +7,13 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
 import psutil
 import pytest
 from toy_wheel import write_wheel
+from waiting import wait_until
 
 from slmlab import environments
 from slmlab.environments import making, pip
@@ -125,14 +125,6 @@ def test_a_broken_environment_is_repaired(tiny):
     environment.python.unlink()
     assert environments.ensure("tiny") == environment
     assert environment.run(IMPORT_TINY).stdout == "1.0\n"
-
-
-def wait_until(condition):
-    for _ in range(300):
-        if condition():
-            return
-        time.sleep(0.1)
-    pytest.fail("waited for half a minute")
 
 
 @pytest.mark.slow

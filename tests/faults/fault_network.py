@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from functools import partial
 from pathlib import Path
 
@@ -108,3 +110,20 @@ cut = partial(send, count=50_000)
 promise_too_little = partial(send, count=50_000, says=50_000)
 redirect_once = redirect(lambda handler: f"{handler.path}?again")
 redirect_in_a_circle = redirect(lambda handler: handler.path)
+
+PASSING = {
+    "stalls": stall,
+    "says nothing": silence,
+    "is cut off": cut,
+    "says too great a length": promise_too_much,
+    "is asked too often": refuse(429),
+    "is busy": refuse(503),
+    "redirects": redirect_once,
+}
+"""What whoever asks again survives."""
+
+
+def busy_twice(status: int) -> list[Fault]:
+    """Say in Retry-After to ask again in 7 seconds, and then by the time that it is in 30."""
+    later = format_datetime(datetime.now(UTC) + timedelta(seconds=30), usegmt=True)
+    return [refuse(status, "7"), refuse(status, later)]

@@ -7,8 +7,6 @@ import socket
 import time
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from functools import partial
 
 import fault_network
@@ -16,21 +14,22 @@ import pytest
 from fault_jobs import CONTENT as SERVED
 from fault_jobs import REPOSITORY, FetchFromHub, FetchFromWheel
 from fault_network import (
+    PASSING,
+    busy_twice,
     cut,
     lie,
     promise_too_little,
-    promise_too_much,
     redirect_in_a_circle,
-    redirect_once,
     refuse,
     send,
     silence,
-    stall,
 )
 from toy_wheel import write_wheel
 
 from slmlab.acquisition import fetch, fetching, hub, patience, wheels
 from slmlab.errors import FetchError, VerificationError
+
+pytestmark = pytest.mark.usefixtures("waits")
 
 CONTENT = b"GGUF" + bytes(range(256)) * 1200
 REAL_SLEEP = time.sleep
@@ -47,14 +46,6 @@ def alone(tmp_path, monkeypatch):
     model = replace(FetchFromHub.model, sha256=hashlib.sha256(CONTENT).hexdigest())
     monkeypatch.setattr(fetching, "card", lambda name: model)
     monkeypatch.setattr(hub, "_SILENCE", 1.0)
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch) -> list[float]:
-    """The seconds for which nothing was asked; here they pass at once."""
-    waited = []
-    monkeypatch.setattr(patience.time, "sleep", waited.append)
-    return waited
 
 
 @pytest.fixture
@@ -74,6 +65,8 @@ def serve(tmp_path, monkeypatch):
 
     return serve
 
+
+HEALING = PASSING | {"says too small a length": promise_too_little}
 
 cut_from_the_start = partial(send, count=50_000, ranges=False)
 
@@ -100,29 +93,7 @@ def whole() -> bool:
     return bring().path.read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        stall,
-        silence,
-        cut,
-        promise_too_little,
-        promise_too_much,
-        refuse(429),
-        refuse(503),
-        redirect_once,
-    ],
-    ids=[
-        "stalls",
-        "says nothing",
-        "is cut off",
-        "says too small a length",
-        "says too great a length",
-        "is asked too often",
-        "is busy",
-        "redirects",
-    ],
-)
+@pytest.mark.parametrize("fault", HEALING.values(), ids=HEALING)
 def test_a_hub_that_heals_gives_the_file_in_one_call(fault, serve, ledger, request):
     with serve(fault):
         assert whole()
@@ -175,8 +146,7 @@ def test_a_line_that_is_cut_again_and_again_brings_the_file_in_pieces(serve, wai
 @pytest.mark.parametrize("at", ["/api/", "/resolve/"])
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_hub_is_asked_again_when_it_says(status, at, serve, waits, ledger):
-    later = datetime.now(UTC) + timedelta(seconds=30)
-    with serve(refuse(status, "7"), refuse(status, format_datetime(later, usegmt=True)), at=at):
+    with serve(*busy_twice(status), at=at):
         assert whole()
     assert waits[0] == 7
     assert 20 < waits[1] <= 30

@@ -6,20 +6,19 @@ import re
 import tarfile
 from base64 import b64encode
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from functools import partial
 from random import Random
 
 import fault_network
 import pytest
 from fault_network import (
+    PASSING,
+    busy_twice,
     cut,
     lie,
     promise_too_little,
     promise_too_much,
     redirect_in_a_circle,
-    redirect_once,
     refuse,
     send,
     silence,
@@ -29,6 +28,8 @@ from fault_network import (
 from slmlab.acquisition import npm, patience
 from slmlab.deployment.browser import wllama
 from slmlab.errors import FetchError, VerificationError
+
+pytestmark = pytest.mark.usefixtures("waits")
 
 CONTENT = Random(6).randbytes(300_000)
 PATH = f"/@wllama/wllama/-/wllama-{wllama.VERSION}.tgz"
@@ -55,14 +56,6 @@ def alone(tmp_path, monkeypatch):
     monkeypatch.setattr(npm, "_SILENCE", 0.5)
     monkeypatch.setenv("SLMLAB_CACHE", str(tmp_path / "cache"))
     monkeypatch.delenv("SLMLAB_SHARED_CACHE", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def waits(monkeypatch) -> list[float]:
-    """The seconds for which nothing was asked; here they pass at once."""
-    waited = []
-    monkeypatch.setattr(patience.time, "sleep", waited.append)
-    return waited
 
 
 @pytest.fixture
@@ -97,27 +90,7 @@ def refused(tmp_path):
     return refused
 
 
-@pytest.mark.parametrize(
-    "fault",
-    [
-        stall,
-        silence,
-        cut,
-        promise_too_much,
-        refuse(429),
-        refuse(503),
-        redirect_once,
-    ],
-    ids=[
-        "stalls",
-        "says nothing",
-        "is cut off",
-        "says too great a length",
-        "is asked too often",
-        "is busy",
-        "redirects",
-    ],
-)
+@pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_a_registry_that_heals_gives_the_package_in_one_call(fault, serve, ledger, request):
     with serve(fault) as running:
         assert whole()
@@ -127,8 +100,7 @@ def test_a_registry_that_heals_gives_the_package_in_one_call(fault, serve, ledge
 
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_busy_registry_is_asked_again_when_it_says(status, serve, waits, ledger):
-    later = datetime.now(UTC) + timedelta(seconds=30)
-    with serve(refuse(status, "7"), refuse(status, format_datetime(later, usegmt=True))):
+    with serve(*busy_twice(status)):
         assert whole()
     assert waits[0] == 7
     assert 20 < waits[1] <= 30
